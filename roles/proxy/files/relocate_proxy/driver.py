@@ -1,0 +1,277 @@
+"""Runs coordinators: channels to the agents, deadlines, the journal, the gateway. It decides nothing
+(coordinator.py does)."""
+
+import contextlib
+import heapq
+import json
+import math
+import os
+import queue
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, assert_never
+
+from relocate_proxy import coordinator, gateway, hold, nat, records, wire
+from relocate_proxy.channel import Channel, Events
+from relocate_proxy.hold import Hold, HoldError
+from relocate_proxy.journal import open_journal, outcome_file, read_journal
+from relocate_proxy.protocol import (
+    Action,
+    Answer,
+    Cancelled,
+    Deadline,
+    Event,
+    Finish,
+    Heard,
+    Journal,
+    Party,
+    Phase,
+    Reconnected,
+    Record,
+    Release,
+    Send,
+    SetTimer,
+    Switch,
+    Timeout,
+    Verb,
+)
+from relocate_proxy.protocol import Hold as HoldAction
+from relocate_proxy.report import report
+from relocate_proxy.urgency import be_prompt
+
+SECONDS = {Deadline.READY: 20.0, Deadline.DUMP: 15.0, Deadline.RESTORE: 15.0, Deadline.REPEAT: 2.0}
+
+
+@dataclass
+class Relocation:
+    """One move under way: the pure state, and what travels with the messages."""
+
+    move: dict[str, Any]
+    journal: BinaryIO
+    state: coordinator.State | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    marks: dict[str, float] = field(default_factory=dict)
+    hold: Hold | None = None
+    timer: int = 0
+
+    def host(self, party: Party) -> str:
+        return str(self.move["source" if party is Party.SOURCE else "target"])
+
+
+class Driver:
+    """Carries several relocations through their coordinators in one loop."""
+
+    def __init__(self, addresses: dict[str, str]) -> None:
+        self.addresses = addresses
+        self.events: Events = queue.SimpleQueue()
+        self.channels: dict[str, Channel] = {}
+        self.relocations: dict[str, Relocation] = {}
+        self.timers: list[tuple[float, int, str]] = []
+        self.ticket = 0
+
+    def connect(self, hosts: set[str], seconds: float = 8.0) -> None:
+        """Open the channels and give them a moment; one that does not open in time may do so later."""
+        for host in hosts - set(self.channels):
+            self.channels[host] = Channel(host, self.addresses[host], self.events)
+        deadline = time.monotonic() + seconds
+        for host in hosts:
+            self.channels[host].ready.wait(max(0.0, deadline - time.monotonic()))
+
+    def begin(self, move: dict[str, Any]) -> None:
+        """Take a new relocation in: of a running container, or of one that is only in the images."""
+        relocation = self._add(move, open_journal(move["id"]))
+        relocation.state, actions = coordinator.recover() if "recovers" in move else coordinator.begin()
+        self._act(relocation, actions)
+
+    def resume(self, identity: str) -> None:
+        """Take up a relocation where its journal stands, unless another coordinator is at it."""
+        try:
+            stream = open_journal(identity)
+        except BlockingIOError:
+            return
+        journal = read_journal(identity)
+        if not journal:
+            return
+        relocation = self._add(journal[0]["move"], stream)
+        relocation.state, actions = coordinator.resume([Record(line["record"]) for line in journal])
+        self._act(relocation, actions)
+
+    def _add(self, move: dict[str, Any], journal: BinaryIO) -> Relocation:
+        relocation = Relocation(move, journal)
+        self.relocations[move["id"]] = relocation
+        return relocation
+
+    def open(self) -> int:
+        """How many relocations have not ended."""
+        return sum(1 for r in self.relocations.values() if r.state is not None and not r.state.finished)
+
+    def run(self, at_most: int = 0, patience: float = math.inf) -> None:
+        """Handle events until no more than ``at_most`` relocations are open, or ``patience`` seconds
+        have passed."""
+        be_prompt()
+        end = time.monotonic() + patience
+        while self.open() > at_most and time.monotonic() < end:
+            while self.timers and self.timers[0][0] <= time.monotonic():
+                _, ticket, identity = heapq.heappop(self.timers)
+                if self.relocations[identity].timer == ticket:
+                    self._step(self.relocations[identity], Timeout())
+            wait = max(0.0, self.timers[0][0] - time.monotonic()) if self.timers else None
+            try:
+                event = self.events.get(timeout=wait)
+            except queue.Empty:
+                continue
+            if isinstance(event, str):
+                self._reconnected(event)
+            else:
+                self._hear(*event)
+
+    def _reconnected(self, host: str) -> None:
+        for relocation in self.relocations.values():
+            for party in Party:
+                if (
+                    relocation.host(party) == host
+                    and relocation.state is not None
+                    and not relocation.state.finished
+                ):
+                    self._step(relocation, Reconnected(party))
+
+    def _hear(self, host: str, report: wire.Report) -> None:
+        relocation, party, answer = self.relocations.get(report.relocation), report.party, report.answer
+        if relocation is None or relocation.host(party) != host:
+            return
+        relocation.marks.setdefault(f"{party}:{answer}", time.monotonic())
+        if "manifest" in report.data:
+            self._follow_up(relocation, report.data["manifest"])
+            return
+        if answer is Answer.RUNNING and report.data.get("early"):
+            self._go_on(relocation)
+            return
+        relocation.data.setdefault(party, {}).setdefault(answer, report.data)
+        event: Event = Heard(party, answer, report.reason)
+        if answer is Answer.READY and not self._same_configuration(relocation):
+            event = Cancelled("the container's configuration was changed on the shared storage")
+        self._step(relocation, event)
+
+    def _follow_up(self, relocation: Relocation, manifest: dict[str, str]) -> None:
+        """Repeat `restore` with the digests that the source has found meanwhile; the target's vote waits
+        for them."""
+        relocation.data[Party.SOURCE]["manifest"] = manifest
+        if relocation.state is not None and relocation.state.phase is Phase.RESTORING:
+            self._send(relocation, Party.TARGET, Verb.RESTORE)
+
+    def _go_on(self, relocation: Relocation) -> None:
+        """The copy runs and the route names it: packets need not wait until its engine has taken it over, for
+        which the source's copy does."""
+        if relocation.state is not None and relocation.state.phase is Phase.RESUMING:
+            self._do(relocation, Release())
+
+    def _same_configuration(self, relocation: Relocation) -> bool:
+        digests = {
+            relocation.data[p][Answer.READY]["spec_digest"]
+            for p in Party
+            if Answer.READY in relocation.data.get(p, {})
+        }
+        return len(digests) == 1
+
+    def _step(self, relocation: Relocation, event: Event) -> None:
+        assert relocation.state is not None
+        relocation.state, actions = coordinator.step(relocation.state, event)
+        self._act(relocation, actions)
+
+    def _act(self, relocation: Relocation, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            try:
+                self._do(relocation, action)
+            except (HoldError, nat.NatError) as error:
+                assert relocation.state is not None
+                if relocation.state.phase not in coordinator.UNDECIDED:
+                    raise  # a crash: the unit starts again, and `resume` sets hold and route anew
+                self._step(relocation, Cancelled(f"gateway: {error}"))
+                return
+
+    def _do(self, relocation: Relocation, action: Action) -> None:
+        match action:
+            case Send(party, verb):
+                self._send(relocation, party, verb)
+            case Journal(record, reason):
+                self._journal(relocation, record, reason)
+            case HoldAction():
+                if relocation.hold is None:
+                    relocation.hold = Hold(relocation.move["vip"], relocation.move["id"])
+                relocation.marks.setdefault("hold", time.monotonic())
+            case Switch(party):
+                host = relocation.host(party)
+                gateway.route(relocation.move["vip"], self.addresses[host])
+                relocation.marks.setdefault("route", time.monotonic())
+            case Release():
+                if relocation.hold is not None:
+                    relocation.hold.release()
+                relocation.marks.setdefault("release", time.monotonic())
+            case SetTimer(deadline):
+                self.ticket += 1
+                relocation.timer = self.ticket
+                heapq.heappush(
+                    self.timers,
+                    (
+                        time.monotonic() + self._seconds(relocation, deadline),
+                        self.ticket,
+                        relocation.move["id"],
+                    ),
+                )
+            case Finish(phase, reason):
+                self._finish(relocation, phase, reason)
+            case _:
+                assert_never(action)
+
+    def _seconds(self, relocation: Relocation, deadline: Deadline) -> float:
+        if deadline in (Deadline.DUMP, Deadline.RESTORE):
+            return float(relocation.move.get("deadline") or SECONDS[deadline])
+        return SECONDS[deadline]
+
+    def _send(self, relocation: Relocation, party: Party, verb: Verb) -> None:
+        source, target = relocation.data.get(Party.SOURCE, {}), relocation.data.get(Party.TARGET, {})
+        data: dict[str, Any] = {}
+        if verb is Verb.READY:
+            data = {"deadline": self._seconds(relocation, Deadline.DUMP)}
+        elif verb is Verb.FREEZE:
+            data = {"new_ip": target[Answer.READY]["new_ip"]}
+        elif verb is Verb.RESTORE:
+            data = {"seconds": self._seconds(relocation, Deadline.RESTORE)}
+            data |= {"stored": True} if "recovers" in relocation.move else {"dumped": source[Answer.DUMPED]}
+            data |= {"manifest": source["manifest"]} if "manifest" in source else {}
+        elif verb is Verb.DESTROY:
+            data = {"recovers": relocation.move.get("recovers")}
+        if verb in (Verb.READY, Verb.RESTORE):
+            data |= self._peer(relocation.host(Party.TARGET if party is Party.SOURCE else Party.SOURCE))
+        relocation.marks.setdefault(f"send:{verb}", time.monotonic())
+        message = {"relocation": relocation.move["id"], "party": party, "verb": verb, "data": data}
+        self.channels[relocation.host(party)].send(message)
+
+    def _peer(self, host: str) -> dict[str, str]:
+        """The other side's address; without one, no page stays behind."""
+        with contextlib.suppress(OSError):
+            return {"peer": socket.gethostbyname(self.addresses[host])}
+        return {}
+
+    def _journal(self, relocation: Relocation, record: Record, reason: str) -> None:
+        line = {"record": record, "at": time.time(), "reason": reason, "move": relocation.move}
+        relocation.journal.write(json.dumps(line).encode() + b"\n")
+        relocation.journal.flush()
+        os.fdatasync(relocation.journal.fileno())
+        relocation.marks.setdefault(f"journal:{record}", time.monotonic())
+
+    def _finish(self, relocation: Relocation, phase: Phase, reason: str) -> None:
+        if phase is Phase.MOVED:
+            gateway.moved(relocation.move["container"], self.addresses[relocation.move["target"]])
+        if phase is Phase.STORED:
+            gateway.withhold(relocation.move["vip"])
+            hold.sweep(relocation.move["id"])
+        outcome = report(relocation.move, relocation.data, relocation.marks, phase, reason)
+        records.write(outcome_file(relocation.move["id"]), outcome)
+        relocation.journal.close()
+
+    def close(self) -> None:
+        """Hang up all channels."""
+        for channel in self.channels.values():
+            channel.close()

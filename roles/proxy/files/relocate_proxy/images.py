@@ -1,0 +1,142 @@
+"""CRIU's images: the new IP goes into files.img, and a manifest of digests binds what was dumped to what
+is restored.
+
+Formats: criu.org/Images. files.img is two magic words, then entries ``[u32 length][protobuf file_entry]``.
+"""
+
+import hashlib
+import ipaddress
+import os
+import re
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+AF_INET, AF_INET6 = 2, 10
+MAPPED_PREFIX = [0, 0, int.from_bytes(b"\x00\x00\xff\xff", "little")]
+HEADER_BYTES = 8
+FOLLOW_SECONDS = 0.001
+BLOCK_BYTES = 1 << 18  # SHA-256 of it takes a fraction of a millisecond
+ERROR_LINE = re.compile(r"Error \([^)]*\): (?P<words>.*)")
+HARMLESS = (
+    "rlimit: Can't setup RLIMIT_NOFILE for self",
+)  # said, and ignored, wherever CAP_SYS_RESOURCE is missing
+
+
+def _word(address: str) -> int:
+    """An IPv4 address as CRIU stores it: the bytes in network order, read as a little-endian u32."""
+    return int.from_bytes(ipaddress.IPv4Address(address).packed, "little")
+
+
+def _entries(data: bytes, message: Any) -> Iterator[tuple[int, int, Any]]:
+    """Yield ``(start, end, entry)`` of each entry, the length word included."""
+    at = HEADER_BYTES
+    while at < len(data):
+        (size,) = struct.unpack_from("<I", data, at)
+        end = at + 4 + size
+        yield at, end, message.FromString(data[at + 4 : end])
+        at = end
+
+
+def rewrite_address(files_img: Path, old: str, new: str) -> int:
+    """Replace ``old`` by ``new`` as the local address of every Internet socket; return how many were
+    changed.
+
+    Sockets bound to any address or to loopback keep theirs. IPv4-mapped IPv6 addresses (dual-stack
+    servers) are rewritten too.
+
+    Raises OSError when the image cannot be read or written.
+    """
+    from pycriu.images.fdinfo_pb2 import file_entry
+
+    data = files_img.read_bytes()
+    old_word, new_word = _word(old), _word(new)
+    parts, kept_from, changed = [data[:HEADER_BYTES]], HEADER_BYTES, 0
+    for start, end, entry in _entries(data, file_entry):
+        if not entry.HasField("isk"):
+            continue
+        address = entry.isk.src_addr
+        if entry.isk.family == AF_INET and list(address) == [old_word]:
+            address[0] = new_word
+        elif entry.isk.family == AF_INET6 and list(address) == [*MAPPED_PREFIX, old_word]:
+            address[3] = new_word
+        else:
+            continue
+        changed += 1
+        payload = entry.SerializeToString()
+        parts += [data[kept_from:start], struct.pack("<I", len(payload)), payload]
+        kept_from = end
+    if changed:
+        files_img.write_bytes(b"".join([*parts, data[kept_from:]]))
+    return changed
+
+
+def manifest(directory: Path, known: dict[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 of every image, ``{name: digest}``; of those in ``known`` it is taken from there."""
+    names = (entry for entry in sorted(directory.iterdir()) if entry.suffix in (".img", ".json"))
+    return {entry.name: (known or {}).get(entry.name) or _digest(entry) for entry in names}
+
+
+class Follower:
+    """SHA-256 of the images of memory, taken while CRIU appends to them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.hashes: dict[Path, Any] = {}
+        self.read: dict[Path, int] = {}
+
+    def follow(self, ended: threading.Event) -> None:
+        """Read on until the dump has ``ended``. Raises OSError when the storage fails."""
+        while not ended.wait(FOLLOW_SECONDS):
+            for _ in self._blocks():
+                if ended.is_set():
+                    return
+
+    def digests(self) -> dict[str, str]:
+        """What `manifest` takes as known. To be called when the images are complete."""
+        for _ in self._blocks():
+            os.sched_yield()
+        return {path.name: found.hexdigest() for path, found in self.hashes.items()}
+
+    def _blocks(self) -> Iterator[None]:
+        """Take in what has come, and pause after each block."""
+        for path in self.directory.glob("pages-*.img"):
+            found = self.hashes.setdefault(path, hashlib.sha256())
+            with path.open("rb", buffering=0) as stream:
+                stream.seek(self.read.get(path, 0))
+                while block := stream.read(BLOCK_BYTES):
+                    found.update(block)
+                    self.read[path] = stream.tell()
+                    yield
+
+
+def _digest(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            found.update(block)
+            os.sched_yield()  # to CRIU, if it waits for this core
+    return found.hexdigest()
+
+
+def first_error(log: Path) -> str:
+    """CRIU's own first error line in ``log`` that stopped it, or an empty string."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    errors = [match["words"] for line in lines if (match := ERROR_LINE.search(line))]
+    return next((words for words in errors if not words.startswith(HARMLESS)), "")
+
+
+def refusal(storage: Path) -> str:
+    """Why the shared storage takes no images, in the system's words; empty if it does."""
+    probe = storage / "probe"
+    try:
+        probe.write_bytes(bytes(1 << 16))
+        probe.unlink()
+    except OSError as error:
+        return f"the shared storage takes no image: {error.strerror}"
+    return ""

@@ -1,0 +1,212 @@
+"""The verbs of `relocate-proxy`. Imports stay inside: a verb starts as fast as what it needs."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+
+def _read() -> JsonObject:
+    document: JsonObject = json.load(sys.stdin)
+    return document
+
+
+def _print(document: JsonObject) -> int:
+    json.dump(document, sys.stdout)
+    sys.stdout.write("\n")
+    return 0
+
+
+def _each(moves: list[JsonObject], work: Callable[[JsonObject], JsonObject]) -> list[JsonObject]:
+    """Do ``work`` for all moves at once; a failure is that move's own."""
+
+    def guarded(move: JsonObject) -> JsonObject:
+        try:
+            return {"id": move["id"], "ok": True, "reason": "", **work(move)}
+        except Exception as error:
+            return {
+                "id": move["id"],
+                "ok": False,
+                "reason": " ".join(str(error).split()) or type(error).__name__,
+            }
+
+    if not moves:
+        return []
+    with ThreadPoolExecutor(max_workers=min(8, len(moves))) as pool:
+        return list(pool.map(guarded, moves))
+
+
+def arm(arguments: list[str]) -> int:
+    """Arm this host's share of ``{"host", "moves", "repository"}``."""
+    from relocate_proxy import paths
+
+    document = _read()
+
+    def one(move: JsonObject) -> JsonObject:
+        from relocate_proxy import source, target
+
+        if move["source"] == document["host"]:
+            return {} if "recovers" in move else source.arm({**move, "repository": document["repository"]})
+        return target.arm(move)
+
+    mine = [move for move in document["moves"] if document["host"] in (move["source"], move["target"])]
+    for move in mine:
+        if move["source"] == document["host"] and "recovers" not in move:
+            # The target looks for it, and need not wait for the moves that come before on this host.
+            with contextlib.suppress(OSError):
+                paths.storage_dir(move["id"]).mkdir(mode=0o700, exist_ok=True)
+    return _print({"results": _each(mine, one)})
+
+
+def settle(arguments: list[str]) -> int:
+    """Clean up after the relocations of ``{"host", "moves", "keep"}``; one that needs recovering is left
+    as it is."""
+    document = _read()
+
+    def one(move: JsonObject) -> JsonObject:
+        from relocate_proxy import fire, source, target
+
+        moved = move["outcome"] == "moved"
+        if move["target"] == document["host"]:
+            target.settle(move["id"]) if moved else target.destroy(move["id"])
+        elif move["source"] == document["host"]:
+            source.destroy(move["id"]) if moved else source.thaw(move["id"], unless_voted=True)
+        elif not document["keep"]:
+            fire.sweep(move["id"], move["outcome"])
+            if moved and move.get("recovers"):
+                fire.sweep(move["recovers"], move["outcome"])
+        return {}
+
+    ended = [{**move, "id": move["relocation_id"]} for move in document["moves"] if not move["needs_recover"]]
+    return _print({"results": _each(ended, one)})
+
+
+def fire(arguments: list[str]) -> int:
+    """Start the coordinator for ``{"moves", "armed", "parallel"}`` and follow it to the end."""
+    from relocate_proxy import fire as module
+
+    return _print({"relocations": module.fire(_read())})
+
+
+def coordinate(arguments: list[str]) -> int:
+    """What the unit relocate-coordinator@BATCH runs."""
+    from relocate_proxy import fire as module
+
+    return module.coordinate(arguments[0])
+
+
+def recover(arguments: list[str]) -> int:
+    """End what was left open: what host0 runs at boot (with --boot it fails while anything waits, and is run
+    again), and `relocate recover` with what `remembered` said on ``hosts``, of one ``container`` or all."""
+    from relocate_proxy import fire as module
+
+    said = {} if sys.stdin.isatty() else json.loads(sys.stdin.read() or "{}")
+    hosts = {host: json.loads(text)["open"] for host, text in said.get("hosts", {}).items() if text}
+    named, keep = said.get("container", ""), said.get("keep", True)
+    found = module.recover(hosts, "--check" in arguments, named, keep)
+    _print(found)
+    return 1 if "--boot" in arguments and found["waiting"] else 0
+
+
+def remembered(arguments: list[str]) -> int:
+    """The relocations that this host has not settled."""
+    from relocate_proxy import records
+
+    return _print({"open": records.remembered()})
+
+
+def publish(arguments: list[str]) -> int:
+    """On host0: allocate VIPs and set routes for the labelled containers of ``{"hosts": {name: survey
+    document}}``."""
+    from relocate_proxy import fire as module
+    from relocate_proxy import gateway
+
+    hosts = {name: json.loads(text) for name, text in _read()["hosts"].items() if text}
+    return _print(gateway.publish(gateway.labelled(hosts, module.addresses())))
+
+
+def enrol(arguments: list[str]) -> int:
+    """On a host: put the VIPs of its running containers in place, and remember ``{"vips": {name: VIP}}``.
+
+    With --again, after a boot or a restart of the engine: those of the last time."""
+    from relocate_proxy import enrolment
+
+    vips = enrolment.remembered() if "--again" in arguments else enrolment.remember(_read()["vips"])
+    return _print({"enrolled": enrolment.enrol(vips)})
+
+
+def survey(arguments: list[str]) -> int:
+    """C, N, S, capacity and containers of this host."""
+    from relocate_proxy import survey as module
+
+    return _print(module.survey(light="--light" in arguments))
+
+
+def agent(arguments: list[str]) -> int:
+    """The forced command of host0's key."""
+    from relocate_proxy import agent as module
+
+    return module.serve()
+
+
+def thaw(arguments: list[str]) -> int:
+    """The watchdog: thaw unless the source has voted."""
+    from relocate_proxy import source
+
+    source.thaw(arguments[0], unless_voted=True)
+    return 0
+
+
+def runtime(arguments: list[str]) -> int:
+    """The OCI runtime of a prepared target."""
+    from relocate_proxy import runtime as module
+
+    return module.main(arguments)
+
+
+def shim(arguments: list[str]) -> int:
+    """What stands between runc and CRIU."""
+    from relocate_proxy import shim as module
+
+    return module.main(arguments)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    verb.__name__: verb
+    for verb in (
+        arm,
+        settle,
+        fire,
+        coordinate,
+        recover,
+        remembered,
+        publish,
+        enrol,
+        survey,
+        agent,
+        thaw,
+        runtime,
+        shim,
+    )
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one verb."""
+    if not arguments or arguments[0] not in VERBS:
+        print(f"usage: relocate-proxy {{{'|'.join(VERBS)}}}", file=sys.stderr)
+        return 2
+    try:
+        return VERBS[arguments[0]](arguments[1:])
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        print(f"relocate-proxy {arguments[0]}: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        print(f"relocate-proxy {arguments[0]}: {error}", file=sys.stderr)
+        return 1
