@@ -1,0 +1,37 @@
+"""`relocate metrics`: for Prometheus."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relocate_cli.cli.options import Config, Inventory, load
+
+
+def metrics(
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="A file of node_exporter's textfile collector, *.prom."),
+    ] = None,
+    inventory: Inventory = None,
+    config: Config = None,
+) -> None:
+    """Print the journal as Prometheus metrics, or replace a file with them."""
+    from relocate_cli import metrics as exposition
+    from relocate_cli import survey
+    from relocate_cli.errors import UsageError
+    from relocate_cli.journal import Journal
+
+    settings = load(inventory, config)
+    with Journal(settings.state) as journal:
+        due = {entry.container: entry.at for entry in journal.due()}
+        text = exposition.text(journal.relocations(), survey.kept(settings, journal), due)
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        exposition.write(output, text)
+    except OSError as error:
+        raise UsageError(
+            f"{output}: {error.strerror}", "name a file in a directory of the collector"
+        ) from None

@@ -1,0 +1,350 @@
+"""Hosts and containers as the last survey found them, and the questions that verbs ask about them."""
+
+import difflib
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relocate_cli.errors import RefusedError, UsageError
+from relocate_cli.journal import Survey
+from relocate_cli.plan import Move
+
+FeatureValue = str | float | frozenset[str]
+GROUPS = ("C", "N", "S")
+LABEL = "relocate.enable"
+LAZY = "relocate.lazy"
+THERE = "it is already there"
+CLOCK_SECONDS = 5.0  # a container's clock must not jump by more
+# From which kernel on, which CRIU is needed, and what older ones do there.
+DEFECTS = (
+    ((6, 16), (4, 2), "cannot dump a TCP socket (checkpoint-restore/criu#2718)"),
+    ((0,), (4,), "is too old to restore what this program dumps"),
+)
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a container cannot move, and what its tenant would have to change."""
+
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container on a host. ``ports`` are published ports of the host, such as "tcp/80"."""
+
+    name: str
+    id: str
+    host: str
+    image: str
+    labels: Mapping[str, str]
+    started_at: float
+    ip: str
+    ports: frozenset[str]
+    memory_bytes: int
+    obstacles: tuple[Obstacle, ...]
+    layer_bytes: int = 0
+    vip: str = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether its tenant lets it take part."""
+        return self.labels.get(LABEL, "").lower() == "true"
+
+    @property
+    def lazy(self) -> bool:
+        """Whether its memory may follow it after it runs elsewhere."""
+        return self.labels.get(LAZY, "").lower() == "true"
+
+    @property
+    def group(self) -> str:
+        """The tenant group: no two containers of different groups share a host; "" shares with everyone."""
+        return self.labels.get("relocate.group", "")
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a host has and what of it is free; 0 where it does not say.
+
+    ``disk_free_bytes`` are for writable layers, ``storage_free_bytes`` for images on the shared storage.
+    """
+
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    memory_free_bytes: int = 0
+    disk_free_bytes: int = 0
+    storage_free_bytes: int = 0
+    mtu: int = 0
+    published_ports: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Criu:
+    """What decides whether a dump of one host restores on another."""
+
+    version: str = ""
+    check: str = ""
+    kernel: str = ""
+    arch: str = ""
+    cgroup: int = 2
+    cpu_flags: frozenset[str] = frozenset()
+    features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Host:
+    """A container host.
+
+    ``taken_at`` is when it last answered a survey, None if it never did; ``error`` is why it last did not.
+    ``clock_seconds`` is by how much its clock is at least ahead of the controller's.
+    """
+
+    name: str
+    taken_at: float | None
+    features: Mapping[str, Mapping[str, FeatureValue]]
+    capacity: Capacity = Capacity()
+    criu: Criu = Criu()
+    containers: tuple[Container, ...] = ()
+    drained: bool = False
+    error: str = ""
+    clock_seconds: float = 0.0
+
+    def age(self, now: float | None = None) -> float:
+        """Seconds since the facts were taken; infinite if never."""
+        return (
+            float("inf") if self.taken_at is None else (time.time() if now is None else now) - self.taken_at
+        )
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All container hosts, in the order of their names."""
+
+    hosts: tuple[Host, ...]
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """Every container, host by host."""
+        return tuple(container for host in self.hosts for container in host.containers)
+
+    @property
+    def movable(self) -> tuple[Container, ...]:
+        """The containers that take part and have no obstacle."""
+        return tuple(entry for entry in self.containers if entry.enabled and not entry.obstacles)
+
+    def host(self, name: str) -> Host:
+        """The host of this inventory name. Raises UsageError that names the nearest one."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise UsageError(
+            f"there is no host {name}", _nearest(name, (host.name for host in self.hosts), "host")
+        )
+
+    def container(self, name: str) -> Container:
+        """The one container of this name. Raises UsageError if there is none, or more than one."""
+        found = [entry for entry in self.containers if name == entry.name]
+        if not found:
+            hint = _nearest(name, (entry.name for entry in self.containers), "container")
+            raise UsageError(f"there is no container {name}", hint)
+        if len(found) > 1:
+            where = " and ".join(entry.host for entry in found)
+            raise UsageError(
+                f"there are {len(found)} containers {name}, on {where}", "rename one: docker rename"
+            )
+        return found[0]
+
+    def check_movable(self, container: Container, ttl: float) -> None:
+        """Raise RefusedError with the first reason for which this container cannot move anywhere.
+
+        ``ttl``: seconds after which facts are too old to decide on.
+        """
+        for obstacle in container.obstacles:
+            raise RefusedError(f"container {container.name} cannot move: {obstacle.reason}", obstacle.hint)
+        source = self.host(container.host)
+        if why := stale(source, ttl):
+            raise RefusedError(f"host {source.name}: {why}", "see that it answers, then `relocate survey`")
+        if why := defect(source):
+            raise RefusedError(f"host {source.name}: {why}", "`relocate check` names every host's defects")
+
+    def move(self, container: Container, target: Host, *, ttl: float) -> Move:
+        """The move of ``container`` to ``target``. Raises RefusedError if it cannot be done.
+
+        ``ttl``: seconds after which facts are too old to decide on.
+        """
+        self.check_movable(container, ttl)
+        source = self.host(container.host)
+        if why := why_not(container, source, target, ttl):
+            raise RefusedError(
+                f"container {container.name} cannot go to {target.name}: {why}",
+                f"`relocate check {container.name}` says where it can go",
+            )
+        return Move(container.name, source.name, target.name, container.vip)
+
+
+def why_not(container: Container, source: Host, target: Host, ttl: float) -> str:
+    """Why ``target`` cannot take ``container``, in a few words; "" if it can. Facts only, no taste.
+
+    ``ttl``: seconds after which facts are too old to decide on.
+    """
+    if source.name == target.name:
+        return THERE
+    if why := stale(target, ttl):
+        return why
+    if target.drained:
+        return "it is drained"
+    if taken := sorted(container.ports & target.capacity.published_ports):
+        return f"port {taken[0]} is taken"
+    if target.capacity.memory_bytes and container.memory_bytes > target.capacity.memory_free_bytes:
+        free = target.capacity.memory_free_bytes >> 20
+        return f"{container.memory_bytes >> 20} MiB of memory do not fit in {free} MiB"
+    if any(container.name == other.name for other in target.containers):
+        return "it has a container of that name"
+    rivals = {other.group for other in target.containers if other.group}
+    if container.group and rivals - {container.group}:
+        return f"tenant group {min(rivals - {container.group})} is there"
+    if why := defect(target) or between(source, target):
+        return why
+    images = container.memory_bytes + container.layer_bytes
+    for size, free, what in (
+        (images, target.capacity.storage_free_bytes, "shared storage"),
+        (container.layer_bytes, target.capacity.disk_free_bytes, "disk"),
+    ):
+        if free and size > free:
+            return f"{size >> 20} MiB do not fit in {free >> 20} MiB of {what}"
+    return ""
+
+
+def between(source: Host, target: Host) -> str:
+    """Why nothing of ``source`` can go on at ``target``, and what to change; "" if it can."""
+    if source.criu.arch != target.criu.arch:
+        return f"{source.criu.arch} does not restore on {target.criu.arch}"
+    if missing := sorted(source.criu.cpu_flags - target.criu.cpu_flags):
+        return f"its CPU lacks {missing[0]}"
+    if lacking := sorted(source.criu.features - target.criu.features):
+        return f"its kernel or CRIU lacks {lacking[0]}"
+    skew = target.clock_seconds - source.clock_seconds
+    if abs(skew) > CLOCK_SECONDS:
+        ahead = "ahead of" if skew > 0 else "behind"
+        return f"its clock is {abs(skew):.0f} s {ahead} that of {source.name}: run a time service on both"
+    there, here = target.capacity.mtu, source.capacity.mtu
+    if there and there < here:
+        return f"its network carries packets of {there} bytes, that of {source.name} of {here}: raise its MTU"
+    return ""
+
+
+def defect(host: Host) -> str:
+    """Why no container can leave or reach this host, and what to change; "" if it is as it should be."""
+    criu = host.criu
+    if criu.check not in ("", "ok"):
+        return f"criu check: {criu.check}"
+    if criu.cgroup != 2:
+        return "it has no cgroup2 at /sys/fs/cgroup: boot it with systemd.unified_cgroup_hierarchy=1"
+    for since, good, trouble in DEFECTS:
+        if criu.version and _number(criu.kernel) >= since and _number(criu.version) < good:
+            wanted = ".".join(map(str, good))
+            return f"CRIU {criu.version} on kernel {criu.kernel} {trouble}: install CRIU {wanted} or later"
+    return ""
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, comparable.
+
+    >>> _number("6.18.44-cloud"), _number("4.2")
+    ((6, 18, 44), (4, 2))
+    """
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def stale(host: Host, ttl: float) -> str:
+    """Why the facts of ``host`` are not to be relied on; "" if they are."""
+    if host.error:
+        return host.error
+    if host.taken_at is None:
+        return "it was never surveyed"
+    return f"its facts are {host.age() / 60:.0f} minutes old" if host.age() > ttl else ""
+
+
+def build(surveys: Sequence[Survey], vips: Mapping[str, str], drained: Iterable[str] = ()) -> Fleet:
+    """Make a fleet of what the journal keeps.
+
+    The inventory's variable ``relocate_features`` overrides and adds features.
+    Raises UsageError if a document is not what docs/developers.md says.
+    """
+    away = frozenset(drained)
+    return Fleet(
+        tuple(_host(entry, vips, entry.host in away) for entry in sorted(surveys, key=lambda s: s.host))
+    )
+
+
+def _host(survey: Survey, vips: Mapping[str, str], drained: bool) -> Host:
+    document = survey.document
+    try:
+        capacity = document.get("capacity", {})
+        criu = document.get("criu", {})
+        return Host(
+            name=survey.host,
+            taken_at=survey.taken_at,
+            features=_features(document.get("features", {}), survey.variables.get("relocate_features", {})),
+            capacity=Capacity(
+                **{key: capacity[key] for key in Capacity.__dataclass_fields__ if key in capacity}
+                | {"published_ports": frozenset(capacity.get("published_ports", ()))}
+            ),
+            criu=Criu(
+                **{key: criu[key] for key in ("version", "check", "kernel", "arch", "cgroup") if key in criu},
+                cpu_flags=frozenset(criu.get("cpu_flags", ())),
+                features=frozenset(criu.get("features", ())),
+            ),
+            containers=tuple(
+                _container(entry, survey.host, vips) for entry in document.get("containers", ())
+            ),
+            drained=drained,
+            error=survey.error,
+            clock_seconds=float(document.get("clock_seconds", 0.0)),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"the survey of {survey.host} is not understood: {error!r}",
+            "provision it with this version: relocate provision",
+        ) from None
+
+
+def _features(
+    found: Mapping[str, Mapping[str, Any]], override: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, FeatureValue]]:
+    return {
+        group: {
+            name: frozenset(map(str, value)) if isinstance(value, list | tuple) else value
+            for name, value in {**found.get(group, {}), **override.get(group, {})}.items()
+        }
+        for group in GROUPS
+    }
+
+
+def _container(entry: Mapping[str, Any], host: str, vips: Mapping[str, str]) -> Container:
+    return Container(
+        name=entry["name"],
+        id=entry["id"],
+        host=host,
+        image=entry["image"],
+        labels=dict(entry.get("labels") or {}),
+        started_at=float(entry["started_at"]),
+        ip=entry["ip"],
+        ports=frozenset(entry["ports"]),
+        memory_bytes=int(entry["memory_bytes"]),
+        layer_bytes=int(entry.get("layer_bytes", 0)),
+        obstacles=tuple(Obstacle(item["reason"], item["hint"]) for item in entry.get("obstacles", ())),
+        vip=vips.get(entry["name"], ""),
+    )
+
+
+def _nearest(name: str, known: Iterable[str], kind: str) -> str:
+    names = sorted(known)
+    if not names:
+        return "the survey found none; see `relocate survey`"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"the {kind}s are " + ", ".join(names[:8])

@@ -1,0 +1,150 @@
+"""Carries out a plan: runs playbooks/relocate.yml, follows it, and writes down what came of each move."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from relocate_cli import playbook
+from relocate_cli.errors import ExitCode, RelocateError
+from relocate_cli.inventory import GATEWAY, STORAGE
+from relocate_cli.journal import Journal
+from relocate_cli.plan import Move, Outcome, Phase, Plan, Relocation, Span
+from relocate_cli.playbook import PlaybookResult, TaskEvent
+from relocate_cli.settings import Settings
+
+# Tasks of playbooks/relocate.yml that are worth a word, in their order.
+PHASES = {
+    "Describe the containers": "describe",
+    "Arm the relocation": "arm",
+    "Fire": "fire",
+    "Settle": "settle",
+}
+
+
+def carry_out(
+    plan: Plan,
+    *,
+    settings: Settings,
+    journal: Journal,
+    verbosity: int = 0,
+    on_phase: Callable[[str], None] | None = None,
+) -> tuple[Relocation, ...]:
+    """Move the containers of ``plan``; one relocation each, in the plan's order, already in the journal.
+
+    A relocation that failed does not raise: its outcome and reason say so. One of unknown end stays OPEN.
+    """
+    started = time.time()
+    opened = [_open(move, started) for move in plan.moves]
+    for entry in opened:
+        journal.record(entry)
+    seen: set[str] = set()
+
+    def follow(event: TaskEvent) -> None:
+        phase = PHASES.get(event.task.rpartition(" : ")[2])
+        if event.status == "started" and phase and phase not in seen:
+            seen.add(phase)
+            if on_phase is not None:
+                on_phase(phase)
+
+    result = playbook.run(
+        "relocate",
+        settings=settings,
+        extravars=variables(plan, settings),
+        limit=",".join([*sorted(plan.hosts), GATEWAY, STORAGE]),
+        verbosity=verbosity,
+        on_event=follow,
+    )
+    ended = tuple(conclude(entry, result) for entry in opened)
+    for entry in ended:
+        journal.record(entry)
+        if entry.outcome is Outcome.MOVED:
+            journal.container_moved(entry)
+    if any(entry.outcome is not Outcome.MOVED for entry in ended):
+        journal.distrust()  # the next decision asks the hosts first
+    return ended
+
+
+def exit_code(ended: Sequence[Relocation]) -> ExitCode:
+    """The worst of these outcomes, as the shell is told."""
+    outcomes = {entry.outcome for entry in ended}
+    if outcomes & {Outcome.FAILED, Outcome.OPEN}:
+        return ExitCode.NEEDS_RECOVER
+    return ExitCode.ROLLED_BACK if Outcome.ROLLED_BACK in outcomes else ExitCode.DONE
+
+
+def variables(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """What the playbook is told."""
+    return {
+        "relocation__moves": [
+            {
+                "id": move.id,
+                "container": move.container,
+                "source": move.source,
+                "target": move.target,
+                "vip": move.vip,
+                "deadline": settings.relocation.deadline,
+                **({"recovers": move.recovers} if move.recovers else {}),
+            }
+            for move in plan.moves
+        ],
+        "relocation__parallel": settings.policy.max_parallel or len(plan.moves),
+        "relocation__keep": settings.storage.keep,
+    }
+
+
+def conclude(opened: Relocation, result: PlaybookResult) -> Relocation:
+    """How the relocation ended, as far as ``result`` tells. Pure but for the clock."""
+    fired = result.of("Fire")
+    for event in fired.values():
+        for entry in _listed(event, "relocations"):
+            if entry.get("relocation_id") == opened.id:
+                return _answered(opened, entry)
+    ended = replace(opened, ended=time.time(), outcome=Outcome.ROLLED_BACK)
+    for event in (*result.of("Describe the containers").values(), *result.of("Arm the relocation").values()):
+        for entry in _listed(event, "results"):
+            if entry.get("id") == opened.id and not entry.get("ok"):
+                return replace(ended, reason=str(entry.get("reason", "")) or f"{event.host} refused")
+    begun = {PHASES.get(event.task.rpartition(" : ")[2]) for event in result.tasks}
+    reason = "interrupted" if result.interrupted else _why(opened, result)
+    if "fire" in begun:
+        return replace(opened, reason=f"{reason}; host0 carries on by itself")
+    if "arm" in begun:
+        return replace(opened, reason=f"{reason} before the window, so it runs where it was")
+    return replace(ended, reason=reason)
+
+
+def _open(move: Move, started: float) -> Relocation:
+    return Relocation(move.id, move.container, move.source, move.target, move.vip, started=started)
+
+
+def _listed(event: TaskEvent, key: str) -> list[Mapping[str, Any]]:
+    """The list ``key`` of the task's document; a failed task may have answered too, or not at all."""
+    try:
+        return list(event.document().get(key, []))
+    except RelocateError:
+        return []
+
+
+def _answered(opened: Relocation, entry: Mapping[str, Any]) -> Relocation:
+    window = entry.get("window_ms")
+    return replace(
+        opened,
+        ended=time.time(),
+        outcome=Outcome(entry["outcome"]),
+        reason=str(entry.get("reason") or ""),
+        old_ip=str(entry.get("old_ip") or ""),
+        new_ip=str(entry.get("new_ip") or ""),
+        vip=str(entry.get("vip") or opened.vip),
+        window_ms=None if window is None else float(window),
+        phases=tuple(Phase(str(phase["name"]), float(phase["ms"])) for phase in entry.get("phases", ())),
+        spans=tuple(Span(**span) for span in entry.get("trace", ())),
+    )
+
+
+def _why(opened: Relocation, result: PlaybookResult) -> str:
+    trouble = result.trouble
+    for host in (opened.source, opened.target, *trouble):
+        if host in trouble:
+            return f"{host}: {trouble[host]}"
+    return result.complaint or "the playbook ended without an answer"
