@@ -1,0 +1,264 @@
+"""The coordinator explored: every state, every fault at each step, and protocols broken on purpose."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import protocol_diagram
+import pytest
+from protocol_explorer import Explorer, Rules
+from protocol_model import BEFORE, ONLY_IMAGE, Broken, Copy, Honour, Mark, World
+from relocate_proxy.coordinator import FINAL, RESUME, TABLE, Row, State, Table, begin, resume, step
+from relocate_proxy.protocol import (
+    Action,
+    Actions,
+    Answer,
+    Cancelled,
+    Deadline,
+    Finish,
+    Heard,
+    Hold,
+    Journal,
+    Party,
+    Phase,
+    Reconnected,
+    Record,
+    Release,
+    Send,
+    SetTimer,
+    Switch,
+    Timeout,
+    Verb,
+)
+
+S, T = Party.SOURCE, Party.TARGET
+FINAL_RECORDS = {
+    Phase.MOVED: Record.DONE,
+    Phase.ROLLED_BACK: Record.ENDED,
+    Phase.STORED: Record.STORED,
+    Phase.LOST: Record.LOST,
+}
+
+
+def check(world: World) -> None:
+    """The three invariants, and what packets may meet."""
+    if world.source is Copy.LIVE and world.target is Copy.LIVE:
+        raise Broken("two live copies")
+    if not (
+        world.source in (Copy.LIVE, Copy.FROZEN)
+        or world.target is Copy.LIVE
+        or world.image
+        or died_by_nature(world)
+    ):
+        raise Broken("no copy, and none that can be brought back")
+    if world.passing is S and world.source not in (Copy.LIVE, Copy.DEAD):
+        raise Broken("packets reach a source that does not run")
+    if world.passing is T and world.target not in (Copy.LIVE, Copy.DEAD):
+        raise Broken("packets reach a target that does not run")
+    if world.phase in FINAL:
+        check_end(world)
+
+
+def died_by_nature(world: World) -> bool:
+    """The host that held the only copy lost power: S before its vote or after a thaw, T after RUNNING."""
+    if world.journal in (Record.RUNNING, Record.DONE):
+        return world.target is Copy.DEAD and world.target_mark is Mark.COMMITTED
+    return world.source is Copy.DEAD and world.source_mark is not Mark.VOTED
+
+
+def check_end(world: World) -> None:
+    """What C says at its end is true, nothing is left on the other side, and packets go where it says."""
+    facts = {
+        Phase.MOVED: world.target in (Copy.LIVE, Copy.DEAD) and world.source is Copy.NONE,
+        Phase.ROLLED_BACK: world.source in (Copy.LIVE, Copy.DEAD),
+        Phase.STORED: world.source in (Copy.DEAD, Copy.NONE) and world.image,
+        Phase.LOST: world.source is Copy.DEAD and not world.image,
+    }
+    assert world.phase is not None
+    if not facts[world.phase]:
+        raise Broken(f"{world.phase} is not true")
+    if world.phase is not Phase.MOVED and world.target in (Copy.LIVE, Copy.INERT, Copy.PARKED):
+        raise Broken("a copy is left on the target")
+    if world.journal is not FINAL_RECORDS[world.phase]:
+        raise Broken("the journal is not closed")
+    to = {Phase.MOVED: T, Phase.STORED: None}.get(world.phase, S)
+    if world.passing is not to:
+        raise Broken("packets do not go where they should")
+
+
+def explored(rules: Rules | None = None, start: World = BEFORE) -> Explorer:
+    """Everything visited; raises Broken if an invariant fails or a fair run does not end."""
+    explorer = Explorer(rules, start)
+    explorer.explore(check)
+    if stuck := explorer.stuck():
+        raise Broken(f"a run that does not end: {explorer.story(stuck[0])}")
+    return explorer
+
+
+@pytest.mark.parametrize("start", [BEFORE, ONLY_IMAGE], ids=["relocation", "recovery"])
+def test_every_reachable_state_keeps_the_invariants_and_every_fair_run_ends(
+    start: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explorer = explored(start=start)
+    ends = {world.phase for world in explorer.fair if world.phase in FINAL}
+    with capsys.disabled():
+        fair = sum(map(len, explorer.fair.values()))
+        print(f"\n{len(explorer.fair)} states, {fair} steps without faults, ends: {', '.join(sorted(ends))}")
+    assert ends == (set(FINAL_RECORDS) if start is BEFORE else {Phase.MOVED, Phase.STORED})
+    phases = {world.phase for world in explorer.fair}
+    assert phases >= ({Phase.REVERTING} if start is BEFORE else {Phase.RESUMING_RECOVERY})
+
+
+# Protocols broken on purpose, each found by the same exploration.
+
+
+def rewritten(old: Row, *actions: Action, to: Phase | None = None) -> Table:
+    """The table with one row, wherever it is used, doing something else."""
+    new = Row(actions, to or old.to)
+    return {key: new if row is old else row for key, row in TABLE.items()}
+
+
+def late(row: Row) -> Actions:
+    """The row's actions with the journal written last."""
+    return tuple(sorted(row.actions, key=lambda action: isinstance(action, Journal)))
+
+
+FREEZE = TABLE[Phase.ARMING_SOURCE, (S, Answer.READY)]
+DUMPED = TABLE[Phase.DUMPING, (S, Answer.DUMPED)]
+RESTORED = TABLE[Phase.RESTORING, (T, Answer.RESTORED)]
+RUNNING = TABLE[Phase.RESUMING, (T, Answer.RUNNING)]
+GONE = TABLE[Phase.RESUMING, (T, Answer.GONE)]
+ABORT = TABLE[Phase.RESTORING, Timeout]
+THAWED = TABLE[Phase.UNDOING_SOURCE, (S, Answer.THAWED)]
+
+BROKEN = {
+    "commit before the source's vote": Rules(
+        rewritten(FREEZE, *FREEZE.actions, Send(T, Verb.RESTORE), to=Phase.RESTORING)
+    ),
+    "commit heard before it is on disk": Rules(rewritten(RESTORED, *late(RESTORED))),
+    "commit taken back at a deadline": Rules({**TABLE, (Phase.RESUMING, Timeout): ABORT}),
+    "thaw after commit without the target's word": Rules({**TABLE, (Phase.RESUMING, Timeout): GONE}),
+    "a late failure believed after commit": Rules({**TABLE, (Phase.RESUMING, (T, Answer.FAILED)): GONE}),
+    "thaw heard before the revert is on disk": Rules(rewritten(GONE, *late(GONE))),
+    "watchdog thaws after the vote": Rules(honour=Honour(watchdog_heeds_vote=False)),
+    "source votes after its watchdog thawed": Rules(honour=Honour(vote_heeds_watchdog=False)),
+    "source freezes again on a late message": Rules(honour=Honour(source_remembers_thaw=False)),
+    "target restores again on a late message": Rules(honour=Honour(target_remembers_end=False)),
+    "target says that it runs what is dying": Rules(honour=Honour(target_makes_sure=False)),
+    "two coordinators at once": Rules(alone=False),
+    "freeze without a hold": Rules(rewritten(FREEZE, *FREEZE.actions[1:])),
+    "route changed before commit": Rules(rewritten(DUMPED, *DUMPED.actions, Switch(T))),
+    "release before the target runs": Rules(rewritten(RESTORED, *RESTORED.actions, Release())),
+    "release before the source runs": Rules(rewritten(ABORT, *ABORT.actions, Release())),
+    "source destroyed before the target runs": Rules(
+        rewritten(RESTORED, *RESTORED.actions, Send(S, Verb.DESTROY))
+    ),
+    "source destroyed before running is on disk": Rules(rewritten(RUNNING, *late(RUNNING))),
+    "end without a journal record": Rules(rewritten(THAWED, *THAWED.actions[:-2], *THAWED.actions[-1:])),
+    "nothing is repeated": Rules(repeats=False),
+    "host0 boots without a hold": Rules(resume={**RESUME, Record.COMMIT: Row((Switch(T),), Phase.RESUMING)}),
+    "aborted relocation goes on after a crash": Rules(resume={**RESUME, Record.ABORT: RESUME[Record.COMMIT]}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_garbage() -> Iterator[None]:
+    """A million tuples and no cycles: the collector would only cost a third of the time."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def slips() -> Iterator[tuple[str, Rules]]:
+    """Each deed of the table left out, and each record written only after the message that follows it."""
+    rows = {id(row): (key, row) for key, row in TABLE.items()}
+    for (phase, _), row in rows.values():
+        for n, action in enumerate(row.actions):
+            if isinstance(action, Journal | Hold | Release | Switch):
+                rest = (*row.actions[:n], *row.actions[n + 1 :])
+                yield f"{phase} without {action}", Rules(rewritten(row, *rest))
+            if isinstance(action, Journal) and any(isinstance(a, Send) for a in row.actions[n:]):
+                yield f"{phase} {action} late", Rules(rewritten(row, *late(row)))
+
+
+def test_nothing_in_the_table_can_be_left_out() -> None:
+    """ABORT alone is a courtesy: a journal that says only BEGIN means abort already, which is presumed."""
+    survivors = [name for name, rules in slips() if not is_found(rules)]
+    assert survivors and all("Record.ABORT" in name for name in survivors), survivors
+
+
+def is_found(rules: Rules) -> bool:
+    """Whether an exploration tells this protocol from a right one."""
+    for start in (ONLY_IMAGE, BEFORE):
+        try:
+            explored(rules, start)
+        except Broken:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_protocol_is_found(name: str) -> None:
+    assert is_found(BROKEN[name])
+
+
+# What the driver and the reader may rely on.
+
+
+def test_the_straight_way() -> None:
+    state, actions = begin()
+    ready = (Send(S, Verb.READY), Send(T, Verb.READY))
+    assert actions == (Journal(Record.BEGIN), *ready, SetTimer(Deadline.READY))
+    way: list[tuple[Heard, Actions]] = [
+        (Heard(T, Answer.READY), ()),
+        (Heard(S, Answer.READY), (Hold(), Send(S, Verb.FREEZE), SetTimer(Deadline.DUMP))),
+        (Heard(S, Answer.DUMPED), (Send(T, Verb.RESTORE), SetTimer(Deadline.RESTORE))),
+        (
+            Heard(T, Answer.RESTORED),
+            (Journal(Record.COMMIT), Send(T, Verb.COMMIT), Switch(T), SetTimer(Deadline.REPEAT)),
+        ),
+        (Heard(T, Answer.RUNNING), (Release(), Journal(Record.RUNNING), Send(S, Verb.DESTROY))),
+        (Heard(S, Answer.DESTROYED), (Journal(Record.DONE), Finish(Phase.MOVED))),
+    ]
+    for event, expected in way:
+        state, actions = step(state, event)
+        assert actions == expected
+    assert state.finished
+
+
+def test_a_reason_reaches_the_journal_and_the_end() -> None:
+    state = State(Phase.DUMPING)
+    state, (journal, *_) = step(state, Heard(S, Answer.FAILED, "criu: unsupported socket"))
+    assert isinstance(journal, Journal) and journal.reason == "source: criu: unsupported socket"
+    state, _ = step(state, Heard(T, Answer.DESTROYED))
+    _, actions = step(state, Heard(S, Answer.THAWED))
+    assert isinstance(actions[-1], Finish) and actions[-1].reason == "source: criu: unsupported socket"
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_timer_that_ran_out_is_set_again_or_the_phase_left(phase: Phase) -> None:
+    after, actions = step(State(phase), Timeout())
+    assert (after.phase in FINAL) or any(isinstance(action, SetTimer) for action in actions)
+
+
+def test_a_new_channel_repeats_only_what_is_unanswered_there() -> None:
+    assert step(State(Phase.UNDOING), Reconnected(T)) == (State(Phase.UNDOING), (Send(T, Verb.DESTROY),))
+    assert step(State(Phase.UNDOING_SOURCE), Reconnected(T))[1] == ()
+
+
+@pytest.mark.parametrize("phase", [Phase.RESUMING, Phase.REMOVING, Phase.REVERTING, Phase.MOVED])
+def test_a_wish_to_stop_comes_too_late_after_commit(phase: Phase) -> None:
+    assert step(State(phase), Cancelled()) == (State(phase), ())
+
+
+def test_every_record_can_be_resumed_and_every_open_phase_asks_something() -> None:
+    for record in Record:
+        state, actions = resume([record])
+        assert isinstance(actions[-1], Finish) == state.finished
+        assert state.finished or any(isinstance(action, Send) for action in actions)
+
+
+def test_the_page_shows_this_table() -> None:
+    page = protocol_diagram.PAGE.read_text()
+    assert protocol_diagram.drawn(page) == page, "run: python tests/unit/protocol_diagram.py"

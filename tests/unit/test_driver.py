@@ -1,0 +1,44 @@
+"""What the driver does beyond what the coordinator decides."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relocate_proxy import driver, paths
+from relocate_proxy.journal import read_journal
+
+MOVE = {"id": "m-2", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
+
+
+class Line:
+    """A channel that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+
+@pytest.mark.parametrize(
+    ("more", "record", "said"),
+    [
+        ({}, "begin", {"host1": ["ready"], "host2": ["ready"]}),
+        ({"recovers": "m-1"}, "recover", {"host1": [], "host2": ["restore"]}),
+    ],
+)
+def test_a_stored_container_is_restored_and_its_source_not_asked_to_dump_it(
+    more: dict[str, str],
+    record: str,
+    said: dict[str, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paths, "JOURNAL", tmp_path)
+    monkeypatch.setattr(driver, "Hold", lambda vip, relocation: None)
+    lines = {"host1": Line(), "host2": Line()}
+    driven = driver.Driver({"host1": "198.18.0.11", "host2": "198.18.0.12"})
+    monkeypatch.setattr(driven, "channels", lines)
+    driven.begin(MOVE | more)
+    assert [line["record"] for line in read_journal("m-2")] == [record]
+    assert {host: [m["verb"] for m in line.sent] for host, line in lines.items()} == said

@@ -1,0 +1,73 @@
+"""What recovery on host0 leaves of relocations that no host remembers any more."""
+
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from relocate_proxy import fire, gateway, paths
+from relocate_proxy.journal import journal_file, open_journal
+from relocate_proxy.protocol import Record
+
+
+@pytest.mark.parametrize(
+    ("record", "kept"), [(Record.ENDED, False), (Record.LOST, False), (Record.STORED, True)]
+)
+def test_recover_takes_away_images_that_nothing_needs(
+    record: Record, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("JOURNAL", "STORAGE", "LOGS"):
+        monkeypatch.setattr(paths, name, tmp_path / name)
+    for act in ("restore_routes", "withhold"):
+        monkeypatch.setattr(gateway, act, lambda _: None)
+    move = {"id": "m-1", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
+    paths.JOURNAL.mkdir()
+    line = json.dumps({"record": record, "move": move})
+    (paths.JOURNAL / "m-1.jsonl").write_text(line + "\n")
+    images = paths.storage_dir("m-1") / "images"
+    images.mkdir(parents=True)
+    fire.recover({}, check=True)
+    assert images.exists()
+    fire.recover({})
+    fire.recover({}, container="another", keep=False)
+    assert images.exists()
+    fire.recover({}, keep=False)
+    assert images.exists() is kept
+
+
+def test_two_recoveries_at_once_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "JOURNAL", tmp_path)
+    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
+    monkeypatch.setattr(fire, "addresses", dict)
+    monkeypatch.setattr(fire.Driver, "connect", lambda *_, **__: None)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: None)
+    move = {"id": "m-1", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
+    lines = [json.dumps({"record": record, "move": move}) + "\n" for record in (Record.COMMIT, Record.DONE)]
+    journal_file("m-1").write_text(lines[0])
+    other = open_journal("m-1")
+
+    def end() -> None:
+        time.sleep(0.3)
+        other.write(lines[1].encode())
+        other.close()
+
+    threading.Thread(target=end).start()
+    remembered = {"host2": [{"id": "m-1", "side": "target", "container": "web", "vip": move["vip"]}]}
+    found = fire.recover(remembered)
+    assert found["waiting"] == []
+    assert [(ended["outcome"], ended["needs_recover"]) for ended in found["relocations"]] == [
+        ("moved", False)
+    ]
+
+
+def test_what_was_armed_and_never_fired_is_settled_on_both_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "JOURNAL", tmp_path)
+    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
+    entry = {"id": "m-1", "container": "web", "vip": "203.0.113.64"}
+    hosts = {f"host{n}": [{**entry, "side": side}] for n, side in ((1, "source"), (2, "target"))}
+    (ended,) = fire.recover(hosts)["relocations"]
+    assert (ended["source"], ended["target"], ended["outcome"]) == ("host1", "host2", "rolled_back")

@@ -1,0 +1,140 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relocate_cli import playbook, relocation
+from relocate_cli import settings as schema
+from relocate_cli.journal import Journal
+from relocate_cli.plan import Move, Outcome, Phase, Plan
+from relocate_cli.playbook import PlaybookResult, TaskEvent
+from relocate_cli.settings import Settings
+
+PLAN = Plan((Move("web", "h1", "h2", "203.0.113.5", "r1"), Move("db", "h1", "h3", "203.0.113.6", "r2")))
+MOVED = {
+    "relocation_id": "r1",
+    "container": "web",
+    "source": "h1",
+    "target": "h2",
+    "old_ip": "172.17.0.2",
+    "new_ip": "172.17.0.9",
+    "vip": "203.0.113.5",
+    "outcome": "moved",
+    "reason": None,
+    "window_ms": 61.5,
+    "phases": [{"name": "freeze", "ms": 3}],
+}
+BACK = MOVED | {"relocation_id": "r2", "container": "db", "outcome": "rolled_back", "reason": "dump failed"}
+
+
+def ended(task: str, host: str, document: dict[str, Any] | None, status: playbook.Status = "ok") -> TaskEvent:
+    return TaskEvent(f"relocation : {task}", host, status, "" if document is None else json.dumps(document))
+
+
+def result(*events: TaskEvent, rc: int = 0, **trouble: Any) -> PlaybookResult:
+    return PlaybookResult("relocate", rc, events, **({"failed": {}, "unreachable": {}} | trouble))
+
+
+@pytest.fixture
+def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[PlaybookResult], Any]:
+    """Carry out PLAN with a playbook that ends as told; gives outcome and reason of each move, in order."""
+
+    def carry(end: PlaybookResult) -> Any:
+        def run(name: str, **options: Any) -> PlaybookResult:
+            with Journal(tmp_path) as during:  # written before anything is touched
+                assert [entry.id for entry in during.open_relocations()] == ["r1", "r2"]
+            assert options["limit"] == "h1,h2,h3,relocate_gateway,relocate_storage"
+            for event in end.tasks:
+                options["on_event"](event)
+            return end
+
+        monkeypatch.setattr(playbook, "run", run)
+        with Journal(tmp_path) as journal:
+            ends = relocation.carry_out(PLAN, settings=Settings(), journal=journal)
+            assert {entry.id for entry in journal.open_relocations()} == {
+                entry.id for entry in ends if entry.outcome is Outcome.OPEN
+            }
+            assert journal.trusted == all(entry.outcome is Outcome.MOVED for entry in ends)
+            assert journal.relocations() == ends
+        return ends
+
+    return carry
+
+
+def test_each_move_gets_the_answer_that_is_its_own(carry_out: Any) -> None:
+    first, second = carry_out(result(ended("Fire", "h0", {"relocations": [BACK, MOVED]}, "failed"), rc=2))
+    assert (first.outcome, first.new_ip, first.window_ms) == (Outcome.MOVED, "172.17.0.9", 61.5)
+    assert first.phases == (Phase("freeze", 3.0),)
+    assert (second.outcome, second.reason) == (Outcome.ROLLED_BACK, "dump failed")
+
+
+def test_one_that_could_not_be_armed_is_rolled_back_and_does_not_stop_the_other(carry_out: Any) -> None:
+    armed = ended("Arm the relocation", "h3", {"results": [{"id": "r2", "ok": False, "reason": "no space"}]})
+    first, second = carry_out(result(armed, ended("Fire", "h0", {"relocations": [MOVED]})))
+    assert first.outcome is Outcome.MOVED
+    assert (second.outcome, second.reason) == (Outcome.ROLLED_BACK, "no space")
+
+
+def test_if_the_window_never_opened_nothing_was_lost(carry_out: Any) -> None:
+    ends = carry_out(result(rc=4, unreachable={"h2": "Describe: no route"}))
+    assert {(entry.outcome, entry.reason) for entry in ends} == {
+        (Outcome.ROLLED_BACK, "h2: Describe: no route")
+    }
+
+
+def test_if_nobody_saw_the_end_of_the_window_it_stays_open(carry_out: Any) -> None:
+    events = (TaskEvent("Fire", "", "started"), ended("Fire", "h0", None, "unreachable"))
+    ends = carry_out(result(*events, rc=4, unreachable={"h0": "Fire: gone"}))
+    assert {entry.outcome for entry in ends} == {Outcome.OPEN}
+    assert all("h0: Fire: gone" in entry.reason for entry in ends)
+
+
+@pytest.mark.parametrize(
+    ("begun", "outcome", "words"),
+    [
+        ([], Outcome.ROLLED_BACK, "interrupted"),
+        (["Arm the relocation"], Outcome.OPEN, "interrupted before the window, so it runs where it was"),
+        (["Arm the relocation", "Fire"], Outcome.OPEN, "interrupted; host0 carries on by itself"),
+    ],
+)
+def test_what_an_interrupt_leaves_armed_is_open(
+    carry_out: Any, begun: list[str], outcome: Outcome, words: str
+) -> None:
+    ends = carry_out(result(*(TaskEvent(task, "", "started") for task in begun), rc=99, interrupted=True))
+    assert {(entry.outcome, entry.reason) for entry in ends} == {(outcome, words)}
+
+
+def test_progress_names_each_phase_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        "Gather",
+        "Describe the containers",
+        "Arm the relocation",
+        "Arm the relocation",
+        "Fire",
+        "Settle",
+    ]
+
+    def run(name: str, **options: Any) -> PlaybookResult:
+        for task in names:
+            options["on_event"](TaskEvent(task, "", "started"))
+        return result()
+
+    monkeypatch.setattr(playbook, "run", run)
+    seen: list[str] = []
+    with Journal(tmp_path) as journal:
+        relocation.carry_out(PLAN, settings=Settings(), journal=journal, on_phase=seen.append)
+    assert seen == ["describe", "arm", "fire", "settle"]
+
+
+def test_the_playbook_is_told_the_deadline_the_budget_and_what_to_keep() -> None:
+    chosen = Settings(
+        storage=schema.Storage(keep=True),
+        relocation=schema.Relocation(deadline=5.0),
+        policy=schema.Policy(max_parallel=0),
+    )
+    told = relocation.variables(Plan((*PLAN.moves, Move("x", "h2", "h1", "", "r3", "r0"))), chosen)
+    assert [move["deadline"] for move in told["relocation__moves"]] == [5.0, 5.0, 5.0]
+    assert [move.get("recovers") for move in told["relocation__moves"]] == [None, None, "r0"]
+    assert (told["relocation__parallel"], told["relocation__keep"]) == (3, True)
