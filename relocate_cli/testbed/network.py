@@ -45,12 +45,18 @@ def make_switch(of: Places) -> None:
     _new_namespace(of, "client")
 
 
+def _lan_mac(number: int) -> str:
+    """The same whenever host ``number`` is switched on, as of a real network card: what the others' ARP tables
+    say of it would be wrong for up to a minute otherwise."""
+    return f"02:00:c6:12:00:{places.lan_address(number).packed[-1]:02x}"
+
+
 def plug_in(of: Places, number: int) -> None:
     """The namespace of host ``number`` with its cables and addresses; host0 also gets the client's."""
     netns = _new_namespace(of, f"host{number}")
     ip(
         of.netns("lan"),
-        f"link add port{number} type veth peer name lan0 netns {netns}",
+        f"link add port{number} type veth peer name lan0 address {_lan_mac(number)} netns {netns}",
         f"link set port{number} master lan0 up",
     )
     batch = [f"addr add {places.lan_address(number)} dev lan0", "link set lan0 up"]

@@ -145,6 +145,8 @@ def test_hosts_lose_power_and_their_cables_and_come_back(of: Places) -> None:
         "a testbed that is well was booted again"
     )
 
+    reach = ("sh", "-c", "ping -c 1 -W 1 198.18.0.11 >/dev/null")
+    assert testbed.run("host0", *reach).returncode == 0
     testbed.run(
         "host1", "sh", "-c", "touch /etc/on-disk /run/in-memory; echo 1 > /proc/sys/net/ipv4/ip_forward"
     )
@@ -156,9 +158,8 @@ def test_hosts_lose_power_and_their_cables_and_come_back(of: Places) -> None:
         "host1", "sh", "-c", "ls -d /etc/on-disk /run/in-memory; cat /proc/sys/net/ipv4/ip_forward"
     )
     assert listed.stdout.split() == ["/etc/on-disk", "0"]
+    assert testbed.run("host0", *reach).returncode == 0, "host0 looks for another network card"
 
-    reach = ("sh", "-c", "ping -c 1 -W 1 198.18.0.11 >/dev/null")
-    assert testbed.run("host0", *reach).returncode == 0
     testbed.cut("host1")
     assert testbed.run("host0", *reach).returncode != 0
     testbed.join("host1")

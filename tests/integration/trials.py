@@ -425,7 +425,7 @@ class Trial:
             ended = self.lab.relocate("recover")
             self.ending.recovered = True
             if ended.code:
-                self.ending.reason += f" | recover: {ended.code} {ended.err.strip()[-300:]}"
+                self.ending.reason += f" | recover: {ended.code} {ended.out[-300:]} {ended.err.strip()[-600:]}"
 
     def _judge(self) -> Ending:
         ending, wrong = self.ending, self.ending.wrong
