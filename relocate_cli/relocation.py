@@ -84,6 +84,7 @@ def variables(plan: Plan, settings: Settings) -> dict[str, Any]:
                 "target": move.target,
                 "vip": move.vip,
                 "deadline": settings.relocation.deadline,
+                "verify": settings.storage.verify,
                 **({"recovers": move.recovers} if move.recovers else {}),
             }
             for move in plan.moves

@@ -68,6 +68,9 @@ class Storage:
     keep: bool = _setting(
         False, values.flag, "Keep the images of a finished relocation instead of shredding them."
     )
+    verify: bool = _setting(
+        True, values.flag, "Refuse images that were changed on the storage: their digests travel over SSH."
+    )
     encrypt: bool = _setting(
         False, values.flag, "Encrypt what lies on the shared storage; to be decided before provisioning."
     )

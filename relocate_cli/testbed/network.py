@@ -46,8 +46,8 @@ def make_switch(of: Places) -> None:
 
 
 def _lan_mac(number: int) -> str:
-    """The same whenever host ``number`` is switched on, as of a real network card: what the others' ARP tables
-    say of it would be wrong for up to a minute otherwise."""
+    """The same whenever host ``number`` is switched on, as of a real network card: what the others' ARP
+    tables say of it would be wrong for up to a minute otherwise."""
     return f"02:00:c6:12:00:{places.lan_address(number).packed[-1]:02x}"
 
 

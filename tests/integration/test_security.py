@@ -107,6 +107,16 @@ def test_an_address_that_is_not_its_own_to_ask_for_is_refused_and_stops_nobody(l
     }
 
 
+def test_the_digests_of_the_images_can_be_turned_off(lab: Lab) -> None:
+    """That they refuse a changed image is a row of the fault matrix."""
+    lab.run("web")
+    checked = lab.expect_moved("web", "host1", "host2")
+    unchecked = lab.expect_moved("web", "host2", "host1", verify=False)
+    taken = [[span["name"] for span in report["trace"]] for report in (checked, unchecked)]
+    assert ["digests" in " ".join(names) for names in taken] == [True, False], taken
+    lab.await_no_leftovers()
+
+
 def test_a_whole_move_shows_a_tenants_secret_to_nobody(lab: Lab) -> None:
     """The hosts are machines in namespaces: the process list here has all of theirs."""
     lab.run("web", "host1", f"--env=PASSWORD={SECRET}")

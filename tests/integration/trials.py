@@ -119,6 +119,7 @@ QUICK = (
     Fault("power", "source", "armed", kills=True),
     Fault("store", "source", "voted"),
     Fault("full", "storage", "armed"),
+    Fault("corrupted", "image", "voted"),
 )
 MATRIX = (
     *QUICK,
@@ -165,7 +166,6 @@ MATRIX = (
     Fault("refused", "restore", "armed"),
     *(Fault("missing", f"runc of {side}", "begun") for side in ("source", "target")),
     Fault("out-of-memory", "target", "armed"),
-    Fault("corrupted", "image", "voted"),
 )
 
 
@@ -425,7 +425,9 @@ class Trial:
             ended = self.lab.relocate("recover")
             self.ending.recovered = True
             if ended.code:
-                self.ending.reason += f" | recover: {ended.code} {ended.out[-300:]} {ended.err.strip()[-600:]}"
+                self.ending.reason += (
+                    f" | recover: {ended.code} {ended.out[-300:]} {ended.err.strip()[-600:]}"
+                )
 
     def _judge(self) -> Ending:
         ending, wrong = self.ending, self.ending.wrong

@@ -49,7 +49,7 @@ def report(party: str, answer: str, reason: str = "", **data: Any) -> dict[str, 
 
 
 REQUESTS = [
-    request("source", "ready", deadline=30.0),
+    request("source", "ready", deadline=30.0, verify=False),
     request("source", "freeze", new_ip="172.17.2.2"),
     request("source", "thaw"),
     request("source", "destroy", recovers="0a0b0c0d0e0f"),

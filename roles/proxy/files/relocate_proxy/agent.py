@@ -73,14 +73,16 @@ class SourceSide:
             if records.decided(self.relocation):
                 raise source.SourceError("this relocation was decided already")
             if self.window is None:
-                self.window = source.Window(self.relocation, float(data["deadline"]), data.get("peer", ""))
+                peer, verify = data.get("peer", ""), data.get("verify", True)
+                self.window = source.Window(self.relocation, float(data["deadline"]), peer, verify)
             be_prompt()
             facts = self.window.facts
             yield Answer.READY, {"spec_digest": facts["spec_digest"], "old_ip": facts["address"]}
         elif verb is Verb.FREEZE:
             window, dumped = self._freeze(data)
             yield Answer.DUMPED, dumped
-            yield Answer.DUMPED, {"manifest": window.manifest()}
+            if window.follower:
+                yield Answer.DUMPED, {"manifest": window.manifest(window.follower)}
         elif verb is Verb.THAW:
             yield source.answer_thaw(self.relocation), {}
         elif verb is Verb.DESTROY:
@@ -139,9 +141,10 @@ class TargetSide:
         self.window = self.window or target.Window(self.relocation)
         seconds = float(data["seconds"])
         if data.get("stored"):
-            return self.window.restore(self.window.stored(), seconds, lambda: None)
+            return self.window.restore(self.window.stored(), seconds)
         self.window.peer = data.get("peer", "")
-        return self.window.restore(data["dumped"], seconds, lambda: self._manifest(data))
+        manifest = (lambda: self._manifest(data)) if data.get("verify", True) else None
+        return self.window.restore(data["dumped"], seconds, manifest)
 
     def _manifest(self, data: dict[str, Any]) -> dict[str, str]:
         """The images' digests: in the request, or in its repetition, which follows as soon as the source

@@ -243,6 +243,7 @@ class Driver:
         elif verb is Verb.DESTROY:
             data = {"recovers": relocation.move.get("recovers")}
         if verb in (Verb.READY, Verb.RESTORE):
+            data["verify"] = relocation.move.get("verify", True)
             data |= self._peer(relocation.host(Party.TARGET if party is Party.SOURCE else Party.SOURCE))
         relocation.marks.setdefault(f"send:{verb}", time.monotonic())
         message = {"relocation": relocation.move["id"], "party": party, "verb": verb, "data": data}

@@ -170,9 +170,10 @@ def _park(relocation: str, facts: dict[str, Any], storage: Path) -> None:
 class Window:
     """The source inside the window; what can be ready beforehand is."""
 
-    def __init__(self, relocation: str, deadline: float, peer: str = "") -> None:
+    def __init__(self, relocation: str, deadline: float, peer: str = "", verify: bool = True) -> None:
         """Connect to the parked dump and arm the watchdog, which thaws ``deadline`` seconds from now
-        unless the vote is in. ``peer``: the target's address, if pages may stay here for a while."""
+        unless the vote is in. ``peer``: the target's address, if pages may stay here for a while.
+        ``verify``: take digests of the images."""
         self.relocation = relocation
         self.facts = records.read(records.facts_file(relocation, "source"))
         if not self.facts:
@@ -184,7 +185,7 @@ class Window:
         self.upper = engine.upper_dir(self.facts["rootfs"])
         self.storage = paths.storage_dir(relocation)
         self.dumped: dict[str, Any] = {}
-        self.follower = images.Follower(self.storage / "images")
+        self.follower = images.Follower(self.storage / "images") if verify else None
         self.pages = pages.offer(relocation, peer) if self.facts.get("lazy") and peer else None
         importlib.import_module("pycriu.images.fdinfo_pb2")  # so that the rewrite in the window need not
 
@@ -237,9 +238,9 @@ class Window:
         records.write(_vote_on_storage(self.relocation), self.dumped)
         return self.dumped
 
-    def manifest(self) -> dict[str, str]:
+    def manifest(self, follower: images.Follower) -> dict[str, str]:
         """Digests of the images, which the target waits for before its vote."""
-        digests = images.manifest(self.storage / "images", self.follower.digests())
+        digests = images.manifest(self.storage / "images", follower.digests())
         records.write(_vote_on_storage(self.relocation), {**self.dumped, "manifest": digests})
         return digests
 
@@ -263,8 +264,9 @@ class Window:
     def _follow(self, ended: threading.Event) -> None:
         """Digests of what there is of the memory already; a failure leaves them to `manifest`."""
         be_second()
-        with contextlib.suppress(OSError):
-            self.follower.follow(ended)
+        if self.follower:
+            with contextlib.suppress(OSError):
+                self.follower.follow(ended)
 
     def _beside(self, rest: dict[str, Any], watch: Stopwatch) -> None:
         """What runs on the other core while CRIU dumps."""

@@ -27,7 +27,7 @@ START_SECONDS = 15.0
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
 
 
-Manifest = Callable[[], dict[str, str] | None]
+Manifest = Callable[[], dict[str, str]]
 
 
 class TargetError(Exception):
@@ -184,21 +184,23 @@ class Window:
         except ParkedError as error:
             raise TargetError(f"the parked restore is gone: {error}") from None
 
-    def restore(self, dumped: dict[str, Any], seconds: float, manifest: Manifest) -> dict[str, Any]:
+    def restore(
+        self, dumped: dict[str, Any], seconds: float, manifest: Manifest | None = None
+    ) -> dict[str, Any]:
         """Bring CRIU to the point where all is restored and nothing has executed: the vote.
 
-        ``dumped``: what the source voted with; ``manifest`` waits for the images' digests,
-        which follow (None: they were checked before). Raises TargetError; the copy is dead then.
+        ``dumped``: what the source voted with; ``manifest`` waits for the images' digests, which follow;
+        without one they were checked before, or need not be. Raises TargetError; the copy is dead then.
         """
         watch = Stopwatch()
         if dumped["layer"]:
             layer.unpack(self.storage / "layer-1.tar", Path(self.facts["rootfs"]))
             watch.lap("layer")
         failures: list[str] = []
-        beside = [
-            threading.Thread(target=self._guarded, args=(work, failures))
-            for work in (lambda: self._verify(manifest, watch), lambda: self._connect(dumped, watch))
-        ]
+        works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
+        if manifest:
+            works.append(lambda: self._verify(manifest, watch))
+        beside = [threading.Thread(target=self._guarded, args=(work, failures)) for work in works]
         try:
             if "pages" in dumped:
                 self.shim.send(f"pages={self.peer}:{dumped['pages']}")
@@ -238,7 +240,7 @@ class Window:
             mine = images.manifest(self.storage / "images")
         with watch.beside("digests of the source"):
             theirs = manifest()
-        if theirs not in (None, mine):
+        if theirs != mine:
             raise TargetError("an image was changed on the shared storage between dump and restore")
 
     def _connect(self, dumped: dict[str, Any], watch: Stopwatch) -> None:

@@ -126,6 +126,7 @@ RULES: dict[str, Rule] = {
     "new_ip": _address,
     "manifest": _manifest,
     "layer": _flag,
+    "verify": _flag,
     "peer": _address,
     "pages": _whole(65535),
     "flows": _list_of(_flow),
