@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relocate_cli import fleet, playbook, relocation, survey
@@ -18,11 +18,13 @@ TASK = "Find and end open relocations"
 
 @dataclass(frozen=True)
 class Findings:
-    """What host0 and the hosts know: ``opened`` is ended now (but with check), ``stored`` only an image."""
+    """What host0 and the hosts know: ``opened`` is ended now (but with check), ``stored`` only an image.
+    ``unsettled`` is what a host could not settle, by id, with where and why."""
 
     opened: tuple[Mapping[str, Any], ...]
     stored: tuple[Mapping[str, Any], ...]
     ended: tuple[Mapping[str, Any], ...]
+    unsettled: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Recovery:
 
     @property
     def complete(self) -> bool:
-        """Whether every image that was found runs again."""
-        return all(entry.outcome is Outcome.MOVED for entry in self.restored)
+        """Whether every image that was found runs again, and every end is settled."""
+        return not self.findings.unsettled and all(entry.outcome is Outcome.MOVED for entry in self.restored)
 
 
 def find(settings: Settings, container: str = "", verbosity: int = 0) -> Findings:
@@ -90,7 +92,7 @@ def _play(
     if not answers:
         result.require()
         raise RefusedError("host0 did not say what is open", "see that ssh to it works, then try again")
-    return _findings(answers[0].document())
+    return _findings(answers[0].document(), relocation.unsettled(result))
 
 
 # The last record of host0's journal, and what follows from it (docs/protocol.md).
@@ -124,8 +126,9 @@ def plans(found: Findings, to: str | None = None) -> list[str]:
     return lines
 
 
-def _findings(document: Mapping[str, Any]) -> Findings:
-    return Findings(*(tuple(document.get(key, ())) for key in ("open", "stored", "relocations")))
+def _findings(document: Mapping[str, Any], unsettled: Mapping[str, str]) -> Findings:
+    opened, stored, ended = (tuple(document.get(key, ())) for key in ("open", "stored", "relocations"))
+    return Findings(opened, stored, ended, unsettled)
 
 
 def conclude(opened: Relocation, found: Findings, known: Fleet) -> Relocation:
@@ -133,6 +136,8 @@ def conclude(opened: Relocation, found: Findings, known: Fleet) -> Relocation:
     ended = replace(opened, ended=time.time(), reason="recovered")
     for entry in found.ended:
         if entry["relocation_id"] == opened.id and not entry["needs_recover"]:
+            if opened.id in found.unsettled:
+                return replace(opened, reason=found.unsettled[opened.id])
             return replace(ended, outcome=Outcome(entry["outcome"]))
     if any(entry["id"] == opened.id for entry in found.stored):
         return replace(ended, outcome=Outcome.FAILED, reason="only its image was left")

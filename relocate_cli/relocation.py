@@ -100,7 +100,7 @@ def conclude(opened: Relocation, result: PlaybookResult) -> Relocation:
     for event in fired.values():
         for entry in _listed(event, "relocations"):
             if entry.get("relocation_id") == opened.id:
-                return _answered(opened, entry)
+                return _settled(_answered(opened, entry), result)
     ended = replace(opened, ended=time.time(), outcome=Outcome.ROLLED_BACK)
     for event in (*result.of("Describe the containers").values(), *result.of("Arm the relocation").values()):
         for entry in _listed(event, "results"):
@@ -141,6 +141,18 @@ def _answered(opened: Relocation, entry: Mapping[str, Any]) -> Relocation:
         phases=tuple(Phase(str(phase["name"]), float(phase["ms"])) for phase in entry.get("phases", ())),
         spans=tuple(Span(**span) for span in entry.get("trace", ())),
     )
+
+
+def _settled(answered: Relocation, result: PlaybookResult) -> Relocation:
+    """Still open if a host said that it could not settle: `recover` tries again."""
+    why = unsettled(result).get(answered.id)
+    return replace(answered, outcome=Outcome.OPEN, ended=None, reason=why) if why else answered
+
+
+def unsettled(result: PlaybookResult) -> dict[str, str]:
+    """The relocations that a host could not settle, by id, with where and why."""
+    entries = ((event.host, e) for event in result.of("Settle").values() for e in _listed(event, "results"))
+    return {entry["id"]: f"{host}: {entry.get('reason', '')}" for host, entry in entries if not entry["ok"]}
 
 
 def _why(opened: Relocation, result: PlaybookResult) -> str:

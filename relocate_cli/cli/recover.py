@@ -55,8 +55,11 @@ def recover(
             print("nothing was open")
     if check:
         raise typer.Exit(int(ExitCode.NEEDS_RECOVER if found.opened or found.stored else ExitCode.DONE))
+    for why in done.findings.unsettled.values():
+        render.note(f"relocate: not settled on {why} (run this again)")
     for left in waiting:
-        render.note(
-            f"relocate: {left.container} waits for {left.source} or {left.target}; run this again then"
-        )
+        if left.id not in done.findings.unsettled:
+            render.note(
+                f"relocate: {left.container} waits for {left.source} or {left.target}; run this again then"
+            )
     raise typer.Exit(int(ExitCode.DONE if done.complete and not waiting else ExitCode.NEEDS_RECOVER))

@@ -98,6 +98,25 @@ def test_a_restore_that_criu_refuses(service: Service) -> None:
     assert service.console("answer = held.read()") == "of the image\n"
 
 
+# What this host finds on the storage is not what the others do: a layer of its own lies over the images.
+ANOTHER_VIEW = """
+    images=/var/lib/relocate/storage/{id}/images; mkdir -p /tmp/view/upper /tmp/view/work
+    cat $images/descriptors.json - >/tmp/view/upper/descriptors.json <<END
+
+END
+    mount -t overlay -o lowerdir=$images,upperdir=/tmp/view/upper,workdir=/tmp/view/work overlay $images
+"""
+
+
+def test_an_image_that_is_not_what_was_dumped(service: Service) -> None:
+    def change(plan: JsonObject) -> None:
+        service.lab.shell("host2", ANOTHER_VIEW.format_map(plan))
+
+    report = service.lab.move("web", between=change)
+    service.lab.shell("host2", "umount /var/lib/relocate/storage/*/images; rm -r /tmp/view", check=False)
+    service.expect_rolled_back(report, "an image was changed on the shared storage")
+
+
 def test_after_a_failure_the_next_attempt_works(service: Service) -> None:
     service.console("held = open('/data/kept')")
 

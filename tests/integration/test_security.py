@@ -108,7 +108,7 @@ def test_an_address_that_is_not_its_own_to_ask_for_is_refused_and_stops_nobody(l
 
 
 def test_the_digests_of_the_images_can_be_turned_off(lab: Lab) -> None:
-    """That they refuse a changed image is a row of the fault matrix."""
+    """That they refuse a changed image is in test_rollback.py."""
     lab.run("web")
     checked = lab.expect_moved("web", "host1", "host2")
     unchecked = lab.expect_moved("web", "host2", "host1", verify=False)

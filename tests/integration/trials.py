@@ -119,7 +119,6 @@ QUICK = (
     Fault("power", "source", "armed", kills=True),
     Fault("store", "source", "voted"),
     Fault("full", "storage", "armed"),
-    Fault("corrupted", "image", "voted"),
 )
 MATRIX = (
     *QUICK,
@@ -399,11 +398,6 @@ class Trial:
         """CRIU may not have more memory than it has: a testbed's hosts have no memory controller."""
         for pid in processes(self.lab.bed.machine("host2").pid(), "criu"):
             subprocess.run(["prlimit", f"--pid={pid}", "--as=1"], check=True)
-
-    def _corrupted(self) -> None:
-        image = next((self.lab.bed.places.storage / self._identity() / "images").glob("pages-*.img"))
-        with image.open("r+b") as stream:
-            stream.write(b"\xa5" * 64)
 
     def _mend(self) -> None:
         """The operator repairs what a fault broke for good."""

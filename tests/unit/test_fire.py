@@ -1,6 +1,7 @@
 """What recovery on host0 leaves of relocations that no host remembers any more."""
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -22,6 +23,7 @@ def test_recover_takes_away_images_that_nothing_needs(
         monkeypatch.setattr(paths, name, tmp_path / name)
     for act in ("restore_routes", "withhold"):
         monkeypatch.setattr(gateway, act, lambda _: None)
+    monkeypatch.setattr(fire, "addresses", dict)
     move = {"id": "m-1", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
     paths.JOURNAL.mkdir()
     line = json.dumps({"record": record, "move": move})
@@ -35,6 +37,33 @@ def test_recover_takes_away_images_that_nothing_needs(
     assert images.exists()
     fire.recover({}, keep=False)
     assert images.exists() is kept
+
+
+def test_recover_takes_away_what_an_arming_left_that_every_host_has_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("JOURNAL", "STORAGE", "LOGS"):
+        monkeypatch.setattr(paths, name, tmp_path / name)
+    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
+    monkeypatch.setattr(fire, "addresses", lambda: {"host1": "198.18.0.11", "host2": "198.18.0.12"})
+    remembered = {"id": "m-3", "side": "source", "container": "web", "vip": "203.0.113.64"}
+    for name, marker in (("m-1", "failed"), ("m-2", "spec.json"), ("m-3", "failed"), ("backups", "notes")):
+        paths.storage_dir(name).mkdir(parents=True)
+        (paths.storage_dir(name) / marker).touch()
+
+    def left(hosts: dict[str, list[dict[str, str]]], **more: bool) -> set[str]:
+        fire.recover(hosts, **more)
+        return {directory.name for directory in paths.STORAGE.iterdir()}
+
+    everything = {"m-1", "m-2", "m-3", "backups"}
+    assert left({"host1": [remembered]}, keep=False) == everything, "host2 may remember one"
+    assert left({"host1": [remembered], "host2": []}, keep=False, check=True) == everything
+    assert left({"host1": [remembered], "host2": []}, keep=True) == everything
+    assert left({"host1": [remembered], "host2": []}, keep=False) == everything - {"m-1"}, (
+        "m-2 may be under way"
+    )
+    os.utime(paths.storage_dir("m-2") / "spec.json", (0, 0))
+    assert left({"host1": [remembered], "host2": []}, keep=False) == {"m-3", "backups"}
 
 
 def test_two_recoveries_at_once_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,13 @@ def said(outcome: str, needs_recover: bool = False) -> Findings:
 @pytest.mark.parametrize("outcome", ["moved", "rolled_back"])
 def test_what_host0_says_is_how_it_ended(build: Make, survey: Make, outcome: str) -> None:
     assert recovery.conclude(OPENED, said(outcome), build(survey("h1"))).outcome == outcome
+
+
+def test_what_a_host_could_not_settle_stays_open_with_its_reason(build: Make, survey: Make) -> None:
+    found = replace(said("moved"), unsettled={"r1": "h2: no engine"})
+    ended = recovery.conclude(OPENED, found, build(survey("h1"), survey("h2")))
+    assert (ended.outcome, ended.reason) == (Outcome.OPEN, "h2: no engine")
+    assert not recovery.Recovery(found).complete
 
 
 def test_what_still_waits_for_a_host_stays_open(build: Make, survey: Make, container: Make) -> None:

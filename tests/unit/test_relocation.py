@@ -77,6 +77,14 @@ def test_one_that_could_not_be_armed_is_rolled_back_and_does_not_stop_the_other(
     assert (second.outcome, second.reason) == (Outcome.ROLLED_BACK, "no space")
 
 
+def test_one_that_a_host_could_not_settle_stays_open_and_the_other_does_not(carry_out: Any) -> None:
+    results = [{"id": "r1", "ok": True, "reason": ""}, {"id": "r2", "ok": False, "reason": "no engine"}]
+    fired = ended("Fire", "h0", {"relocations": [MOVED, BACK]})
+    first, second = carry_out(result(fired, ended("Settle", "h1", {"results": results}, "failed"), rc=2))
+    assert first.outcome is Outcome.MOVED
+    assert (second.outcome, second.reason) == (Outcome.OPEN, "h1: no engine")
+
+
 def test_if_the_window_never_opened_nothing_was_lost(carry_out: Any) -> None:
     ends = carry_out(result(rc=4, unreachable={"h2": "Describe: no route"}))
     assert {(entry.outcome, entry.reason) for entry in ends} == {

@@ -2,6 +2,8 @@
 python3-docker."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from relocate_proxy import paths
 
 JsonObject = dict[str, Any]
 ENGINE_SECONDS = 60
+RESTART_SECONDS = 20.0
 
 
 class EngineError(Exception):
@@ -26,6 +29,19 @@ def client() -> Any:
         return docker.APIClient(base_url="unix:///run/docker.sock", version="auto", timeout=ENGINE_SECONDS)
     except docker.errors.DockerException as error:
         raise EngineError(f"the Docker engine does not answer: {error}") from None
+
+
+def patiently(act: Callable[[], None]) -> None:
+    """Do it, again and again for a while if the engine does not answer: one that was killed comes back within
+    seconds (of containerd Debian's unit waits five). Raises EngineError."""
+    deadline = time.monotonic() + RESTART_SECONDS
+    while True:
+        try:
+            return act()
+        except EngineError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def inspect(name: str) -> JsonObject:

@@ -16,6 +16,7 @@ from relocate_proxy.protocol import Record
 FINAL = {Record.DONE, Record.ENDED, Record.STORED, Record.LOST}
 FOLLOW_SECONDS = 600.0
 RECOVER_SECONDS = 60.0
+ORPHAN_SECONDS = 86400.0  # longer than any arming takes
 
 
 def addresses() -> dict[str, str]:
@@ -142,6 +143,8 @@ def recover(
                 remembered.setdefault(entry["id"], dict(entry, source=None, target=None))[entry["side"]] = (
                     host
                 )
+    if not (check or keep or container) and hosts.keys() == addresses().keys():
+        _sweep_orphans({*journals, *remembered})
     reports = [_ending(entry, mine.get(identity)) for identity, entry in remembered.items()]
     return {
         "open": [{**mine[i][0]["move"], "stands_at": mine[i][-1]["record"]} for i in pending],
@@ -189,6 +192,18 @@ def _ending(entry: dict[str, Any], journal: list[dict[str, Any]] | None) -> dict
     unended = record not in FINAL or record is Record.STORED
     outcome = "moved" if record is Record.DONE else "rolled_back"
     return {"relocation_id": entry["id"], **journal[0]["move"], "outcome": outcome, "needs_recover": unended}
+
+
+def _sweep_orphans(known: set[str]) -> None:
+    """Remove what relocations left on the storage that all hosts have forgotten and that never began: the
+    container is not in it."""
+    for directory in paths.STORAGE.iterdir():
+        spec = directory / "spec.json"
+        if directory.name not in known and (
+            (directory / "failed").exists()
+            or (spec.exists() and time.time() - spec.stat().st_mtime > ORPHAN_SECONDS)
+        ):
+            sweep(directory.name, "rolled_back")
 
 
 def sweep(identity: str, outcome: str) -> None:

@@ -24,6 +24,7 @@ LAYER_SECONDS = 1800.0  # a large writable layer takes its time, outside the win
 RESUME_SECONDS = 10.0
 ABORT_SECONDS = 10.0
 START_SECONDS = 15.0
+ENGINE_UNITS = ("docker", "containerd")
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
 
 
@@ -133,6 +134,7 @@ def _prepare(relocation: str, facts: dict[str, Any], spec: dict[str, Any], stora
     namespace = next(n["path"] for n in config["linux"]["namespaces"] if n["type"] == "network")
     facts |= {"rootfs": config["root"]["path"], "namespace": namespace, "address": _address(namespace)}
     facts["waiter"] = units.main_pid(unit)
+    facts["engine"] = [pid for each in ENGINE_UNITS if (pid := units.main_pid(each))]
     _prime_neighbour(facts["address"])
 
 
@@ -214,7 +216,7 @@ class Window:
             thread.join()
         if failures:
             raise TargetError(failures[0])
-        if not _engine_waits(self.facts):
+        if not _engine_will_own(self.facts):
             raise TargetError("the engine ended, or was restarted, while it waited for the copy")
         watch.lap("restore")
         watch.phases(self.shim.seen)
@@ -262,7 +264,7 @@ def resume(relocation: str, shim: Parked | None) -> bool:
         return bool(facts)
     try:
         shim = shim or Parked.wait_for(paths.run_dir(relocation) / "restore.sock", 1.0)
-        if not _engine_waits(facts):
+        if not _engine_will_own(facts):
             destroy(relocation)
             return False
         shim.send("commit")
@@ -287,7 +289,7 @@ def take_over(relocation: str) -> bool:
     if facts.get("running"):
         return True
     deadline = time.monotonic() + START_SECONDS
-    while _engine_waits(facts) and time.monotonic() < deadline:
+    while _start_waits(facts) and time.monotonic() < deadline:
         time.sleep(0.001)
     if (paths.run_dir(relocation) / "start.log").read_text().strip():
         _end_restore(facts["container_id"])
@@ -297,8 +299,14 @@ def take_over(relocation: str) -> bool:
     return True
 
 
-def _engine_waits(facts: dict[str, Any]) -> bool:
-    """Whether `docker start` still waits for the copy; an engine that came anew would never own it."""
+def _engine_will_own(facts: dict[str, Any]) -> bool:
+    """Whether `docker start` waits, and for the daemons that it was begun with: one that came anew does not
+    know the copy, and that containerd has ended `docker start` may not have heard yet."""
+    return _start_waits(facts) and all(Path(f"/proc/{pid}").exists() for pid in facts.get("engine", ()))
+
+
+def _start_waits(facts: dict[str, Any]) -> bool:
+    """Whether `docker start` still waits for the copy."""
     with contextlib.suppress(OSError):
         return facts["container_id"].encode() in Path(f"/proc/{facts.get('waiter', 0)}/cmdline").read_bytes()
     return False

@@ -64,10 +64,16 @@ def arm(arguments: list[str]) -> int:
 
 def settle(arguments: list[str]) -> int:
     """Clean up after the relocations of ``{"host", "moves", "keep"}``; one that needs recovering is left
-    as it is."""
+    as it is. Ends with 1 if one could not be settled here."""
     document = _read()
 
     def one(move: JsonObject) -> JsonObject:
+        from relocate_proxy import engine
+
+        engine.patiently(lambda: end(move))
+        return {}
+
+    def end(move: JsonObject) -> None:
         from relocate_proxy import fire, source, target
 
         moved = move["outcome"] == "moved"
@@ -79,10 +85,15 @@ def settle(arguments: list[str]) -> int:
             fire.sweep(move["id"], move["outcome"])
             if moved and move.get("recovers"):
                 fire.sweep(move["recovers"], move["outcome"])
-        return {}
 
     ended = [{**move, "id": move["relocation_id"]} for move in document["moves"] if not move["needs_recover"]]
-    return _print({"results": _each(ended, one)})
+    results = _each(ended, one)
+    _print({"results": results})
+    for result in results:
+        if not result["ok"]:
+            print(f"{result['id']} is not settled: {result['reason']}", file=sys.stderr)
+            return 1
+    return 0
 
 
 def fire(arguments: list[str]) -> int:

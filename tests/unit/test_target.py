@@ -1,0 +1,26 @@
+"""What the target knows of the engine that is to own the copy."""
+
+import subprocess
+import sys
+
+from relocate_proxy import target
+
+CONTAINER = "c" * 64
+
+
+def test_an_engine_that_came_anew_will_not_own_the_copy() -> None:
+    asleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    waiter, daemon = subprocess.Popen([*asleep, CONTAINER]), subprocess.Popen(asleep)
+    facts = {"container_id": CONTAINER, "waiter": waiter.pid, "engine": [daemon.pid]}
+    try:
+        while not target._start_waits(facts):  # until it has its command line
+            assert waiter.poll() is None
+        assert target._engine_will_own(facts)
+        daemon.kill()
+        daemon.wait()
+        assert target._start_waits(facts)
+        assert not target._engine_will_own(facts)
+    finally:
+        for process in (waiter, daemon):
+            process.kill()
+            process.wait()
