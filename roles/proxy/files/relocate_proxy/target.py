@@ -337,6 +337,8 @@ def destroy(relocation: str) -> None:
             _end_restore(container)
             _wait_for_end(units.name(relocation, "start"))
         engine.remove(container)
+        with contextlib.suppress(OSError):  # gone, unless runc, whose it is, was missing
+            _cgroup(container).rmdir()
         shutil.rmtree(paths.TARGETS / container, ignore_errors=True)
         if "address" in facts:
             nat.disown(facts["address"], facts["vip"])
@@ -358,8 +360,12 @@ def _end_restore(container: str) -> None:
     """A restore that hangs hears no abort: end CRIU and what it has made so far, all in the container's
     cgroup (cgroup.kill, kernel.org: admin-guide/cgroup-v2)."""
     with contextlib.suppress(OSError):
-        cgroup = Path((paths.TARGETS / container / "cgroup").read_text())
-        (cgroup / "cgroup.kill").write_text("1")
+        (_cgroup(container) / "cgroup.kill").write_text("1")
+
+
+def _cgroup(container: str) -> Path:
+    """Raises OSError before the runtime has made it."""
+    return Path((paths.TARGETS / container / "cgroup").read_text())
 
 
 def settle(relocation: str) -> None:
