@@ -173,6 +173,7 @@ def measure(lab: Lab, systems: list[str], memory: int, writing: bool, repeats: i
 
 def visit(tenant: Tenant) -> Hop:
     """Move a tenant under a client's eyes."""
+    os.sync()  # else what the move before wrote is written back in the midst of this one
     conversation = Conversation(tenant.dial(ECHO), every=EVERY, patience=PATIENCE)
     assert conversation.flows(100), "the tenant does not answer"
     begun = conversation.arrivals[-1]

@@ -270,12 +270,14 @@ class Trial:
         self.settled = self.typed.returncode in (0, 1)
 
     def _read(self, stream: IO[bytes]) -> None:
-        """A terminal says EIO when the last of its writers has gone."""
+        """A terminal says EIO when the last of its writers has gone, and echoes ^C whenever it comes."""
         with suppress(OSError):
             while data := stream.read(4096):
                 self.said += data
         lines = [
-            text for text in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self.said).split(b"\n") if text.strip()
+            text
+            for text in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]|\^C", b"", self.said).split(b"\n")
+            if text.strip()
         ]
         self.ending.said = lines[-1].strip().decode(errors="replace") if lines else ""
 
