@@ -197,7 +197,7 @@ def _ending(entry: dict[str, Any], journal: list[dict[str, Any]] | None) -> dict
 def _sweep_orphans(known: set[str]) -> None:
     """Remove what relocations left on the storage that all hosts have forgotten and that never began: the
     container is not in it."""
-    for directory in paths.STORAGE.iterdir():
+    for directory in paths.STORAGE.glob("*"):
         spec = directory / "spec.json"
         if directory.name not in known and (
             (directory / "failed").exists()
