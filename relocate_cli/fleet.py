@@ -17,6 +17,7 @@ LABEL = "relocate.enable"
 LAZY = "relocate.lazy"
 THERE = "it is already there"
 CLOCK_SECONDS = 5.0  # a container's clock must not jump by more
+DROPPABLE_SINCE = (6, 11)
 # From which kernel on, which CRIU is needed, and what older ones do there.
 DEFECTS = (
     ((6, 16), (4, 2), "cannot dump a TCP socket (checkpoint-restore/criu#2718)"),
@@ -34,7 +35,10 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Container:
-    """A container on a host. ``ports`` are published ports of the host, such as "tcp/80"."""
+    """A container on a host. ``ports`` are published ports of the host, such as "tcp/80".
+
+    ``droppable``: it has memory that no kernel before 6.11 restores.
+    """
 
     name: str
     id: str
@@ -47,6 +51,7 @@ class Container:
     memory_bytes: int
     obstacles: tuple[Obstacle, ...]
     layer_bytes: int = 0
+    droppable: bool = False
     vip: str = ""
 
     @property
@@ -208,6 +213,9 @@ def why_not(container: Container, source: Host, target: Host, ttl: float) -> str
         return f"tenant group {min(rivals - {container.group})} is there"
     if why := defect(target) or between(source, target):
         return why
+    kernel = target.criu.kernel
+    if container.droppable and kernel and _number(kernel) < DROPPABLE_SINCE:
+        return f"kernel {kernel} has no MAP_DROPPABLE, which its getrandom uses: 6.11 has, or start it there"
     images = container.memory_bytes + container.layer_bytes
     for size, free, what in (
         (images, target.capacity.storage_free_bytes, "shared storage"),
@@ -337,6 +345,7 @@ def _container(entry: Mapping[str, Any], host: str, vips: Mapping[str, str]) -> 
         ports=frozenset(entry["ports"]),
         memory_bytes=int(entry["memory_bytes"]),
         layer_bytes=int(entry.get("layer_bytes", 0)),
+        droppable=bool(entry.get("droppable", False)),
         obstacles=tuple(Obstacle(item["reason"], item["hint"]) for item in entry.get("obstacles", ())),
         vip=vips.get(entry["name"], ""),
     )

@@ -33,6 +33,7 @@ REPOSITORY = "198.18.0.10:5000"
 ECHO, PUSH, DOWNLOAD, CONSOLE = 7000, 7001, 7002, 7003
 RELOCATE = Path(sys.executable).with_name("relocate")
 COMMAND_PATIENCE = 600.0  # of one `relocate …`
+SSH_PATIENCE = 120.0  # of one command on a host
 
 JsonObject = dict[str, Any]
 
@@ -71,7 +72,9 @@ class Lab:
     def ssh(self, host: str, *argv: str, stdin: str = "", check: bool = True) -> str:
         """Run a command on a host; its stdout. Raises AssertionError if it fails and ``check``."""
         command = ["ssh", "-F", str(self.bed.places.ssh_config), host, shlex.join(argv)]
-        ended = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=SSH_PATIENCE, check=False
+        )
         assert not check or ended.returncode == 0, f"{host}: {shlex.join(argv)}: {ended.stderr.strip()}"
         return ended.stdout
 

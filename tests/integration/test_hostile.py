@@ -1,6 +1,9 @@
 """A tenant who means harm: what it makes of its files, processes, names and labels hurts nobody else."""
 
-from harness import CONSOLE, Lab
+import time
+
+from harness import CONSOLE, ECHO, Lab
+from talk import Conversation
 from test_writable_layer import differences, tree_of
 
 SMALL_FILES = 20_000
@@ -80,6 +83,38 @@ for n in range({SMALL_FILES}):
     lab.expect_moved("web")
     kept = f"all(open(f'/data/many/{{n // 1000}}/{{n}}').read() == str(n) for n in range({SMALL_FILES}))"
     assert console(f"answer = {kept}")
+
+
+# As many processes as a host without a pids controller bears, each soon gone and replaced by another.
+BROOD, BREEDING_SECONDS = 150, 60
+BREED = f"""
+import os, time
+alive, end = 0, time.monotonic() + {BREEDING_SECONDS}
+while time.monotonic() < end:
+    while alive < {BROOD}:
+        alive += 1
+        if os.fork() == 0: time.sleep(0.05); os._exit(0)
+    os.wait(); alive -= 1
+"""
+
+
+def test_processes_that_breed_while_they_are_dumped_harm_nobody(lab: Lab) -> None:
+    lab.run("web", "host1", "--restart", "unless-stopped")
+    conversation = Conversation(lab.connect("web", ECHO), every=0.01)
+    assert conversation.flows()
+
+    def breed(_: object) -> None:
+        console = lab.console("web")
+        console(f"import subprocess, sys; brood = subprocess.Popen([sys.executable, '-c', {BREED!r}])")
+        time.sleep(1.0)
+
+    report = lab.move("web", between=breed)
+    assert not report["needs_recover"], report
+    assert lab.where("web") == ["host2" if report["outcome"] == "moved" else "host1"], report
+    assert conversation.flows()
+    result = conversation.end()
+    assert result.clean, result
+    lab.await_no_leftovers()
 
 
 HARM = [

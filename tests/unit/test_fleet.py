@@ -108,6 +108,20 @@ def test_a_target_that_cannot_take_it_is_refused(
         pool.move(pool.container("web"), pool.host("h2"), ttl=60)
 
 
+def test_memory_that_an_older_kernel_does_not_know_stays_on_newer_ones(
+    build: Make, survey: Make, container: Make
+) -> None:
+    entries = [container("web", droppable=True), container("born-on-an-old-kernel", ports=[])]
+    kernels = {"h1": "6.12.1", "h2": "6.1.0-50-amd64", "h3": "6.11"}
+    pool = build(
+        *(survey(h, *(entries if h == "h1" else ()), criu={"kernel": k}) for h, k in kernels.items())
+    )
+    web, older = pool.containers
+    said = [fleet.why_not(web, pool.host("h1"), pool.host(target), 60) for target in ("h2", "h3")]
+    assert "6.1.0-50-amd64 has no MAP_DROPPABLE" in said[0] and said[1] == ""
+    assert fleet.why_not(older, pool.host("h1"), pool.host("h2"), 60) == ""
+
+
 @pytest.mark.parametrize(
     "criu", [{"check": "no mount_v2"}, {"cgroup": 1}, {"version": "4.1.1", "kernel": "6.16"}]
 )

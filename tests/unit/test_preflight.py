@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import pytest
-from relocate_proxy.preflight import held, obstacles
+from relocate_proxy.preflight import droppable, held, obstacles
 
 
 def inspected(config: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
@@ -115,5 +115,22 @@ def test_what_a_process_holds_that_cannot_be_dumped_is_named(program: str, reaso
     assert len(found) == bool(reason)
 
 
+def test_memory_that_the_kernel_may_drop_is_seen() -> None:
+    program = "import mmap; m = mmap.mmap(-1, 4096, flags=mmap.MAP_ANONYMOUS | 8); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            pytest.skip("this kernel has no MAP_DROPPABLE (Linux 6.11)")
+        found = droppable(["999999999", str(process.pid)])
+        process.communicate(b"\n")
+    assert found
+
+
 def test_a_process_that_has_ended_holds_nothing() -> None:
     assert held(["999999999"]) == []
+    assert not droppable(["999999999"])

@@ -28,6 +28,7 @@ KEEP = os.environ.get("RELOCATE_TEST_KEEP", "") not in ("", "0")
 # A message may be answered after a whole window, and windows last seconds here.
 talk.PATIENCE = 240.0
 harness.COMMAND_PATIENCE = 3600.0
+harness.SSH_PATIENCE = 600.0
 
 phases: list[tuple[str, float]] = []
 
@@ -59,7 +60,7 @@ def phase(name: str) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[harness.Lab]:
-    """The machines, provisioned, with the tenant's image on host1."""
+    """The machines, provisioned, with the tenant's image on host2."""
     try:
         preflight.check(Places.of_user())
     except RefusedError as error:
@@ -86,5 +87,5 @@ def _new(of: Places) -> harness.Lab:
         provisioned = found.relocate("provision")
         assert provisioned.code == 0, provisioned.err
     with phase("tenant's image"):
-        found.make_image("host1", patience=talk.PATIENCE)
+        found.make_image("host2", patience=talk.PATIENCE)
     return found

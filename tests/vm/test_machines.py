@@ -3,15 +3,19 @@
 import hashlib
 import random
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import harness
 import pytest
+import talk
 from conftest import phase
 from harness import DOWNLOAD, ECHO, Lab
 from talk import Conversation, Download
 
 SIZE = 8 << 20
 EVERY = 0.05
+DEADLINE = 20.0
 
 
 def digest(size: int) -> str:
@@ -43,8 +47,8 @@ def move(lab: Lab, name: str, target: str) -> harness.JsonObject:
 def conversation(lab: Lab) -> Conversation:
     """One connection that stays open from before the first move until after the last."""
     lab.clear()
-    lab.run("web", "host1")
-    return Conversation(lab.connect("web", ECHO), every=EVERY)
+    lab.run("web", "host2")
+    return Conversation(lab.connect("web", ECHO), every=EVERY, patience=talk.PATIENCE)
 
 
 def test_each_machine_has_a_kernel_of_its_own(lab: Lab) -> None:
@@ -73,16 +77,25 @@ def test_images_travel_over_nfs(lab: Lab) -> None:
     assert "*" not in exported.split()[1]
 
 
-def test_a_container_goes_to_an_older_kernel_and_back(lab: Lab, conversation: Conversation) -> None:
+def test_a_container_goes_to_a_newer_kernel_and_back(lab: Lab, conversation: Conversation) -> None:
     hurry = threading.Event()
     download = Download(lab.connect("web", DOWNLOAD), SIZE, hurry)
-    move(lab, "web", "host2")
-    assert conversation.flows()
     move(lab, "web", "host1")
+    assert conversation.flows()
+    move(lab, "web", "host2")
     assert conversation.flows()
     hurry.set()
     assert download.digest() == digest(SIZE)
     lab.await_no_leftovers(60)
+
+
+def test_what_only_the_newer_kernel_restores_is_refused_the_older_one(lab: Lab) -> None:
+    """Born under 6.12, its getrandom(2) has memory that 6.1 has not (MAP_DROPPABLE)."""
+    lab.run("young", "host1")
+    refused = lab.relocate("move", "young", "--to", "host2")
+    assert refused.code == 3 and "MAP_DROPPABLE" in refused.err, refused
+    assert lab.where("young") == ["host1"]
+    lab.docker("host1", "rm", "--force", "young")
 
 
 def test_the_mount_survives_the_servers_reboot(lab: Lab) -> None:
@@ -95,9 +108,28 @@ def test_the_mount_survives_the_servers_reboot(lab: Lab) -> None:
     lab.ssh("host1", "rm", "/var/lib/relocate/storage/probe")
 
 
+def test_a_storage_that_stalls_undoes_a_move_and_is_not_needed_for_that(
+    lab: Lab, conversation: Conversation
+) -> None:
+    plan = lab.plan("web", "host2", "host1", deadline=DEADLINE)
+    armed = lab.arm(plan)
+    rule = "OUTPUT --protocol tcp --dport 2049 --jump DROP"
+    lab.shell("host2", f"iptables --insert {rule}")
+    with phase("a move while the source's storage stalls"), ThreadPoolExecutor(1) as pool:
+        firing = pool.submit(lab.fire, plan, armed)
+        time.sleep(2 * DEADLINE)
+        assert conversation.flows(), "without its storage the source did not go on"
+        assert not firing.done()
+        lab.shell("host2", f"iptables --delete {rule}")
+        report = firing.result()
+    assert report["outcome"] == "rolled_back", report
+    lab.settle(plan, report)
+    assert lab.where("web") == ["host2"]
+    lab.await_no_leftovers(60)
+
+
 def test_a_kernel_is_replaced_under_a_container_that_lives_on(lab: Lab, conversation: Conversation) -> None:
     arguments = ("kernel", "--package", "linux-image-cloud-amd64", "--minimum", "6.12")
-    move(lab, "web", "host2")
     foreseen = lab.relocate(*arguments, "--check")
     assert (foreseen.code, foreseen.out) == (0, "host2 would get another kernel\n"), foreseen.err
     with phase("replace host2's kernel: drain, install, reboot, criu check"):

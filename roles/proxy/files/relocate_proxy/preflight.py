@@ -137,6 +137,19 @@ def held(pids: Iterable[str], proc: Path = Path("/proc")) -> list[dict[str, str]
     return [{"reason": reason, "hint": hint} for reason, hint in sorted(found)]
 
 
+def droppable(pids: Iterable[str], proc: Path = Path("/proc")) -> bool:
+    """Whether a process has memory that the kernel may drop (mmap(2): MAP_DROPPABLE, Linux 6.11), which an
+    older kernel cannot restore. glibc 2.41 keeps the state of getrandom(2) in it where the kernel has it."""
+    return any(_has_flag(proc / pid / "smaps", "dp") for pid in pids)
+
+
+def _has_flag(smaps: Path, flag: str) -> bool:
+    with contextlib.suppress(OSError):  # it has ended
+        lines = smaps.read_text(errors="replace").splitlines()
+        return any(line.startswith("VmFlags:") and flag in line.split() for line in lines)
+    return False
+
+
 def _held(proc: Path, pid: str) -> Iterator[Finding]:
     process = proc / pid
     with contextlib.suppress(OSError):  # it has ended

@@ -136,6 +136,7 @@ def container(inspect: JsonObject) -> JsonObject:
         "ports": sorted(set(published(inspect))),
         "memory_bytes": sum(map(resident, processes)),
         "layer_bytes": written(inspect),
+        "droppable": preflight.droppable(processes),
         "obstacles": preflight.obstacles(inspect) + preflight.held(processes),
     }
 
