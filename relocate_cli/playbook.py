@@ -106,6 +106,9 @@ class PlaybookResult:
         )
 
 
+RUNNERS_OWN = "awx_display"
+
+
 def environment() -> dict[str, str]:
     """What Ansible finds in its environment. What the operator has set there wins."""
     chosen = {
@@ -126,6 +129,9 @@ def environment() -> dict[str, str]:
             Path("ansible.cfg").absolute()
         )  # the playbook runs in another directory
     chosen |= {key: os.environ[key] for key in chosen if key in os.environ}
+    if os.environ.get("ANSIBLE_STDOUT_CALLBACK") == RUNNERS_OWN:
+        # A playbook runs this program (`relocate kernel` drains): what its runner has set is for itself.
+        chosen |= {"ANSIBLE_STDOUT_CALLBACK": "", "ANSIBLE_CALLBACK_PLUGINS": ""}
     # `venv/bin/relocate` may be started without the venv being activated.
     chosen["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return chosen

@@ -1,7 +1,9 @@
 """What recovery on host0 leaves of relocations that no host remembers any more."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -37,6 +39,21 @@ def test_recover_takes_away_images_that_nothing_needs(
     assert images.exists()
     fire.recover({}, keep=False)
     assert images.exists() is kept
+
+
+def test_images_that_the_storage_keeps_are_not_called_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "STORAGE", tmp_path)
+    fire.sweep("m-1", "moved")  # gone already
+    paths.storage_dir("m-1").mkdir()
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(OSError, match="Read-only"):
+        fire.sweep("m-1", "moved")
 
 
 def test_recover_takes_away_what_an_arming_left_that_every_host_has_forgotten(

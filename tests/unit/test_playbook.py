@@ -113,6 +113,18 @@ def test_an_interrupt_ends_ansible_and_its_command(run: Run, tmp_path: Path) -> 
     assert not result.ok
 
 
+def test_a_playbook_may_run_this_program(run: Run) -> None:
+    """`relocate kernel` does, to drain a host: it finds its own runner's settings in the environment."""
+    within = run("- ansible.builtin.command: env\n", hosts="here").tasks[-1].stdout
+    names = ("ANSIBLE_STDOUT_CALLBACK", "ANSIBLE_CALLBACK_PLUGINS")
+    found = dict(line.split("=", 1) for line in within.splitlines() if line.startswith(names))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in found.items():
+            patch.setenv(name, value)
+        assert run("- ansible.builtin.command: echo inner\n", hosts="here").tasks[-1].stdout == "inner"
+    assert found.keys() == set(names)
+
+
 def test_an_inventory_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="no such inventory"):
         playbook.inventories(Settings(inventory=("/nowhere/at/all",)))

@@ -91,7 +91,7 @@ def test_a_container_goes_to_a_newer_kernel_and_back(lab: Lab, conversation: Con
 
 def test_what_only_the_newer_kernel_restores_is_refused_the_older_one(lab: Lab) -> None:
     """Born under 6.12, its getrandom(2) has memory that 6.1 has not (MAP_DROPPABLE)."""
-    lab.run("young", "host1")
+    lab.run("young", "host1", f"--publish=7100:{ECHO}")
     refused = lab.relocate("move", "young", "--to", "host2")
     assert refused.code == 3 and "MAP_DROPPABLE" in refused.err, refused
     assert lab.where("young") == ["host1"]

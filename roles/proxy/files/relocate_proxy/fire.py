@@ -1,6 +1,7 @@
 """Firing on host0: a batch becomes a unit that outlives whoever asked for it; recovery ends what was
 left open."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -135,7 +136,8 @@ def recover(
         for identity, journal in () if keep else mine.items():
             # Both hosts have forgotten these, so nothing else would take their images away.
             if Record(journal[-1]["record"]) in (Record.ENDED, Record.LOST):
-                sweep(identity, "rolled_back")
+                with contextlib.suppress(OSError):
+                    sweep(identity, "rolled_back")
     remembered: dict[str, dict[str, Any]] = {}
     for host, entries in hosts.items():
         for entry in entries:
@@ -203,15 +205,20 @@ def _sweep_orphans(known: set[str]) -> None:
             (directory / "failed").exists()
             or (spec.exists() and time.time() - spec.stat().st_mtime > ORPHAN_SECONDS)
         ):
-            sweep(directory.name, "rolled_back")
+            with contextlib.suppress(OSError):
+                sweep(directory.name, "rolled_back")
 
 
 def sweep(identity: str, outcome: str) -> None:
-    """Remove the images of a relocation that has ended; of one that failed, CRIU's logs are kept."""
+    """Remove the images of a relocation that has ended; of one that failed, CRIU's logs are kept.
+
+    Raises OSError if the storage keeps them: they are a container's memory.
+    """
     storage = paths.storage_dir(identity)
     if outcome != "moved":
         for log in storage.glob("work-*/*.log"):
             kept = paths.LOGS / identity
             kept.mkdir(parents=True, exist_ok=True, mode=0o700)
             shutil.copy(log, kept)
-    shutil.rmtree(storage, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(storage)
