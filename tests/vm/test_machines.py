@@ -117,10 +117,12 @@ def test_a_storage_that_stalls_undoes_a_move_and_is_not_needed_for_that(
     lab.shell("host2", f"iptables --insert {rule}")
     with phase("a move while the source's storage stalls"), ThreadPoolExecutor(1) as pool:
         firing = pool.submit(lab.fire, plan, armed)
-        time.sleep(2 * DEADLINE)
-        assert conversation.flows(), "without its storage the source did not go on"
-        assert not firing.done()
-        lab.shell("host2", f"iptables --delete {rule}")
+        try:
+            time.sleep(2 * DEADLINE)
+            assert conversation.flows(), "without its storage the source did not go on"
+            assert not firing.done()
+        finally:
+            lab.shell("host2", f"iptables --delete {rule}")
         report = firing.result()
     assert report["outcome"] == "rolled_back", report
     lab.settle(plan, report)
