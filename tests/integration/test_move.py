@@ -260,6 +260,17 @@ def answers_again(lab: Lab, name: str) -> bool:
     return False
 
 
+def test_an_address_that_a_removed_container_had_is_free(lab: Lab) -> None:
+    lab.run("web")
+    lab.expect_moved("web", "host1", "host2")
+    lab.run("gone", "host1", f"--publish=7100:{ECHO}")
+    had = lab.address("host1", "gone")
+    lab.docker("host1", "rm", "--force", "gone")  # by its tenant: host1 maps the address to its VIP still
+    report = lab.expect_moved("web", "host2", "host1")
+    assert report["new_ip"] == had, "Docker gave it another: this proves nothing"
+    lab.await_no_leftovers()
+
+
 def test_two_containers_on_one_host_do_not_disturb_each_other(lab: Lab) -> None:
     lab.run("web")
     lab.run("other", "host1", "--publish=8000:7000", "--publish=8003:7003")

@@ -58,11 +58,11 @@ class NatError(Exception):
 
 
 def run(command: list[str], stdin: str = "") -> str:
-    """Run one network tool. Raises NatError with its last line."""
+    """Run one network tool. Raises NatError with its last line, of nft with that which says what is wrong."""
     ended = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if ended.returncode:
         words = ended.stderr.strip().splitlines() or [f"exit {ended.returncode}"]
-        raise NatError(f"{command[0]}: {words[-1]}")
+        raise NatError(f"{command[0]}: {next((line for line in words if 'Error: ' in line), words[-1])}")
     return ended.stdout
 
 
@@ -190,7 +190,12 @@ def expect(address: str, vip: str) -> None:
     CRIU has a restored socket send at once what it had not sent; it must not meet the client under another
     name before its flow is entered: the client's reset would end the connection.
     """
-    run(["nft", "-f", "-"], TABLE + _adding(address, vip))
+    script = TABLE + _adding(address, vip)
+    try:
+        run(["nft", "-f", "-"], script)
+    except NatError:  # the address was a container's that its tenant has removed since the last survey
+        _forget_element("vip", address)
+        run(["nft", "-f", "-"], script)
 
 
 def adopt(address: str, vip: str) -> None:
@@ -202,9 +207,14 @@ def adopt(address: str, vip: str) -> None:
 def disown(address: str, vip: str) -> None:
     """Let one container go; harmless if it is not here."""
     for name, element in (_elements(address, vip) | {"vip": address}).items():
-        remove = ["nft", "delete", "element", "ip", "relocate", name, f"{{ {element} }}"]
-        subprocess.run(remove, capture_output=True, check=False)
+        _forget_element(name, element)
     subprocess.run(["ip", "address", "delete", f"{vip}/32", "dev", "lo"], capture_output=True, check=False)
+
+
+def _forget_element(name: str, element: str) -> None:
+    """Take it out of the map or set, if it is there."""
+    remove = ["nft", "delete", "element", "ip", "relocate", name, f"{{ {element} }}"]
+    subprocess.run(remove, capture_output=True, check=False)
 
 
 def forget_flows(address: str) -> None:
