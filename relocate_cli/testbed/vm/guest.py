@@ -43,7 +43,8 @@ class Guest(Station):
             "etc/testbed-network": (network.guest_script(self.number), 0o644),
             "etc/ssh/ssh_host_ed25519_key": (key.read_text(), 0o600),
             "etc/ssh/ssh_host_ed25519_key.pub": (key.with_suffix(".pub").read_text(), 0o644),
-            "root/.ssh/authorized_keys": (public_key, 0o600),
+            # Written anew at each boot, so not where provisioning puts the key of host0.
+            "root/.ssh/authorized_keys2": (public_key, 0o600),
         }
         (self.directory / "identity.tar").write_bytes(_archive(files))
 
