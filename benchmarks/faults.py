@@ -20,7 +20,7 @@ from relocate_cli.testbed import bed
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from harness import IMAGE, Lab  # noqa: E402
+from harness import Lab  # noqa: E402
 from trials import MATRIX, Ending, Fault, Trial, at_random, totals  # noqa: E402
 
 
@@ -58,8 +58,7 @@ def main() -> int:
     except RelocateError as error:
         print(f"faults: {error}", file=sys.stderr)
         return 3
-    if not lab.docker("host1", "images", "--quiet", IMAGE):
-        lab.make_image("host1")
+    lab.make_image("host1")
     endings = []
     for fault in chosen(options):
         ending = attempt(lab, fault)

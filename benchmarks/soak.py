@@ -24,7 +24,7 @@ from relocate_cli.testbed import bed
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from harness import ECHO, IMAGE, Lab  # noqa: E402
+from harness import ECHO, Lab  # noqa: E402
 from talk import Conversation  # noqa: E402
 from trials import BACK_SECONDS, Fault, at_random, strike  # noqa: E402
 
@@ -148,8 +148,7 @@ def main() -> int:
     except RelocateError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 3
-    if not lab.docker("host1", "images", "--quiet", IMAGE):
-        lab.make_image("host1")
+    lab.make_image("host1")
     with tempfile.TemporaryDirectory() as place:
         tally = soak(lab, options.hours * 3600, random.Random(options.seed), Path(place))
     if options.json:

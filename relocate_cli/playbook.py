@@ -27,6 +27,7 @@ _STATUS: dict[str, Status] = {
     "runner_on_failed": "failed",
     "runner_on_unreachable": "unreachable",
 }
+RUNNERS_OWN = "awx_display"  # the callback that ansible-runner sets in a playbook's environment
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,6 @@ class PlaybookResult:
             f"{self.playbook}: {self.complaint or 'it found no hosts'}",
             "look at the inventory, or use -v",
         )
-
-
-RUNNERS_OWN = "awx_display"
 
 
 def environment() -> dict[str, str]:

@@ -16,7 +16,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -335,10 +335,8 @@ class Trial:
     def _strike(self) -> None:
         if self.fault.typed and self.fault.what == "kill":
             hit = self._kill_own()
-        elif self.fault.what == "kill" and self.engines:
-            hit = kill(self.engines) > 0
         elif self.fault.what in ("kill", "power", "cut"):
-            hit = strike(self.lab, self.fault)
+            hit = strike(self.lab, self.fault, self.engines)
         else:
             hit = True
             getattr(self, f"_{self.fault.what.replace('-', '_')}")()
@@ -491,11 +489,14 @@ class Trial:
             time.sleep(0.5)
 
 
-def strike(lab: Lab, fault: Fault) -> bool:
-    """Kill, switch off and on again, or cut and join, now; whether there was anything to kill."""
+def strike(lab: Lab, fault: Fault, found: Sequence[int] = ()) -> bool:
+    """Kill, switch off and on again, or cut and join, now; whether there was anything to kill.
+
+    ``found``: the victims, if they are known already.
+    """
     bed = lab.bed
     if fault.what == "kill":
-        return kill(victims(lab, fault)) > 0
+        return kill(found or victims(lab, fault)) > 0
     host = PARTS[fault.whom]
     off, on = (bed.power_off, bed.power_on) if fault.what == "power" else (bed.cut, bed.join)
     off(host)
@@ -531,7 +532,7 @@ def descendants(parent: int, word: str) -> Iterator[int]:
             yield from descendants(int(pid), word)
 
 
-def kill(pids: list[int], number: int = signal.SIGKILL) -> int:
+def kill(pids: Sequence[int], number: int = signal.SIGKILL) -> int:
     """Send a signal; how many there were to hear it."""
     heard = 0
     for pid in pids:

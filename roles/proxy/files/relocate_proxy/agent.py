@@ -81,8 +81,8 @@ class SourceSide:
         elif verb is Verb.FREEZE:
             window, dumped = self._freeze(data)
             yield Answer.DUMPED, dumped
-            if window.follower:
-                yield Answer.DUMPED, {"manifest": window.manifest(window.follower)}
+            if window.verify:
+                yield Answer.DUMPED, {"manifest": window.manifest()}
         elif verb is Verb.THAW:
             yield source.answer_thaw(self.relocation), {}
         elif verb is Verb.DESTROY:

@@ -144,8 +144,8 @@ def droppable(pids: Iterable[str], proc: Path = Path("/proc")) -> bool:
 
 
 def _has_flag(smaps: Path, flag: str) -> bool:
-    with contextlib.suppress(OSError):  # it has ended
-        lines = smaps.read_text(errors="replace").splitlines()
+    """Reads no further than it must: the kernel walks a mapping's pages to write its lines."""
+    with contextlib.suppress(OSError), smaps.open(errors="replace") as lines:  # unless it has ended
         return any(line.startswith("VmFlags:") and flag in line.split() for line in lines)
     return False
 

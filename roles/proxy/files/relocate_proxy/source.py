@@ -185,7 +185,8 @@ class Window:
         self.upper = engine.upper_dir(self.facts["rootfs"])
         self.storage = paths.storage_dir(relocation)
         self.dumped: dict[str, Any] = {}
-        self.follower = images.Follower(self.storage / "images") if verify else None
+        self.verify = verify
+        self.follower = images.Follower(self.storage / "images")
         self.pages = pages.offer(relocation, peer) if self.facts.get("lazy") and peer else None
         importlib.import_module("pycriu.images.fdinfo_pb2")  # so that the rewrite in the window need not
 
@@ -210,10 +211,11 @@ class Window:
         self.dump.send("go")
         rest: dict[str, Any] = {}
         ended = threading.Event()
-        beside = threading.Thread(target=self._beside, args=(rest, watch))
-        follow = threading.Thread(target=self._follow, args=(ended,))
-        beside.start()
-        follow.start()
+        beside = [threading.Thread(target=self._beside, args=(rest, watch))]
+        if self.verify:
+            beside.append(threading.Thread(target=self._follow, args=(ended,)))
+        for thread in beside:
+            thread.start()
         try:
             self.dump.wait("pages" if self.pages else "post-dump", self.deadline - time.monotonic())
         except ParkedError as error:
@@ -221,8 +223,8 @@ class Window:
             raise SourceError(f"CRIU dump: {why or error}") from None
         finally:
             ended.set()
-            beside.join()
-            follow.join()
+            for thread in beside:
+                thread.join()
         watch.lap("dump")
         watch.phases(self.dump.seen)
         if "error" in rest:
@@ -238,9 +240,9 @@ class Window:
         records.write(_vote_on_storage(self.relocation), self.dumped)
         return self.dumped
 
-    def manifest(self, follower: images.Follower) -> dict[str, str]:
+    def manifest(self) -> dict[str, str]:
         """Digests of the images, which the target waits for before its vote."""
-        digests = images.manifest(self.storage / "images", follower.digests())
+        digests = images.manifest(self.storage / "images", self.follower.digests())
         records.write(_vote_on_storage(self.relocation), {**self.dumped, "manifest": digests})
         return digests
 
@@ -264,9 +266,8 @@ class Window:
     def _follow(self, ended: threading.Event) -> None:
         """Digests of what there is of the memory already; a failure leaves them to `manifest`."""
         be_second()
-        if self.follower:
-            with contextlib.suppress(OSError):
-                self.follower.follow(ended)
+        with contextlib.suppress(OSError):
+            self.follower.follow(ended)
 
     def _beside(self, rest: dict[str, Any], watch: Stopwatch) -> None:
         """What runs on the other core while CRIU dumps."""
