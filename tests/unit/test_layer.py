@@ -1,7 +1,14 @@
 """The writable layer: what changed since a copy, and how it is applied elsewhere."""
 
+import contextlib
+import hashlib
+import json
 import os
+import stat
+import tarfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +55,25 @@ def settle_clock() -> None:
     time.sleep(0.02)
 
 
+def opaque(path: Path) -> None:
+    try:
+        os.setxattr(path, layer.OPAQUE, b"y")
+    except OSError:
+        pytest.skip("this file system has no trusted attributes")
+
+
+def late(after: layer.Snapshot) -> layer.Snapshot:
+    """As if the copy had been taken just now, so that what came before does not count as changed."""
+    settle_clock()
+    now = time.time()
+    settle_clock()
+    return replace(after, taken_at=now)
+
+
+def touch(path: Path) -> None:
+    (path / "b").write_text("new")
+
+
 @as_root
 def test_a_full_copy_carries_files_and_applies_whiteouts(upper: Path, merged: Path, tmp_path: Path) -> None:
     (merged / "from_image").write_text("old")
@@ -65,10 +91,7 @@ def test_an_opaque_directory_hides_what_the_image_had(upper: Path, merged: Path,
     (merged / "dir/image").write_text("old")
     (upper / "dir").mkdir()
     (upper / "dir/mine").write_text("new")
-    try:
-        os.setxattr(upper / "dir", layer.OPAQUE, b"y")
-    except OSError:
-        pytest.skip("this file system has no trusted attributes")
+    opaque(upper / "dir")
     copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar")
     assert tree(merged) == {"dir": "/", "dir/mine": "new"}
 
@@ -79,7 +102,7 @@ def test_the_second_copy_has_only_what_changed(upper: Path, merged: Path, tmp_pa
     (upper / "gone").write_text("1")
     os.utime(upper / "a")
     after = copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar")
-    late = layer.Snapshot(time.time(), after.directories)
+    late = replace(after, taken_at=time.time())
     settle_clock()
     (upper / "a").write_text("2")
     (upper / "b").write_text("new")
@@ -98,7 +121,7 @@ def test_a_renamed_directory_comes_whole(upper: Path, merged: Path, tmp_path: Pa
     after = copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar")
     settle_clock()
     (upper / "one").rename(upper / "two")
-    copy(upper, merged, layer.Snapshot(time.time(), after.directories), tmp_path / "layer-1.tar")
+    copy(upper, merged, replace(after, taken_at=time.time()), tmp_path / "layer-1.tar")
     assert tree(merged) == {"two": "/", "two/deep": "/", "two/deep/file": "x"}
 
 
@@ -112,7 +135,7 @@ def test_a_directory_replaced_by_another_of_its_name_comes_whole(
     (upper / "b/new").write_text("new")
     after = copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar")
     settle_clock()
-    late = layer.Snapshot(time.time(), after.directories)
+    late = replace(after, taken_at=time.time())
     (upper / "a/old").unlink()
     (upper / "a").rmdir()
     (upper / "b").rename(upper / "a")
@@ -120,6 +143,7 @@ def test_a_directory_replaced_by_another_of_its_name_comes_whole(
     assert tree(merged) == {"a": "/", "a/new": "new"}
 
 
+@as_root
 def test_links_out_of_the_root_are_never_followed(upper: Path, merged: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -160,6 +184,7 @@ def test_a_directory_that_becomes_a_link_while_it_is_copied_shows_nothing_of_the
     assert b"mine too" in archive.read_bytes()
 
 
+@as_root
 @settings(max_examples=25, deadline=None)
 @given(st.dictionaries(NAMES, st.text(max_size=20), max_size=5))
 def test_any_name_survives(tmp_path_factory: pytest.TempPathFactory, files: dict[str, str]) -> None:
@@ -170,3 +195,241 @@ def test_any_name_survives(tmp_path_factory: pytest.TempPathFactory, files: dict
         (base / "upper" / name).write_bytes(content.encode())
     copy(base / "upper", base / "merged", layer.Snapshot(), base / "layer-0.tar")
     assert {path.name: path.read_bytes().decode() for path in (base / "merged").iterdir()} == files
+
+
+HAPPENS: dict[str, Callable[[Path], object]] = {
+    "a name is added": touch,
+    "chmod": lambda path: path.chmod(0o711),
+    "chown": lambda path: os.chown(path, 1, 1),
+    "an attribute": lambda path: os.setxattr(path, "user.colour", b"blue"),
+}
+
+
+@as_root
+@pytest.mark.parametrize("what", HAPPENS)
+@pytest.mark.parametrize("depth", ["d", "new/d"])
+def test_an_opaque_directory_that_was_copied_keeps_its_files(
+    upper: Path, merged: Path, tmp_path: Path, what: str, depth: str
+) -> None:
+    (upper / depth).mkdir(parents=True)
+    (upper / depth / "a").write_text("old")
+    opaque(upper / depth)
+    after = late(copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar"))
+    HAPPENS[what](upper / depth)
+    found, _ = layer.changes(upper, after)
+    assert (found.removed, found.directories) == ([], [depth])
+    copy(upper, merged, after, tmp_path / "layer-1.tar")
+    assert tree(merged) == tree(upper)
+
+
+@as_root
+def test_a_directory_made_again_under_the_same_inode_hides_the_image(
+    upper: Path, merged: Path, tmp_path: Path
+) -> None:
+    (merged / "d").mkdir()
+    (merged / "d/image").write_text("old")
+    (upper / "d").mkdir()
+    after = late(copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar"))
+    opaque(upper / "d")  # ext4 gives a number again at once; this is what it looks like
+    copy(upper, merged, after, tmp_path / "layer-1.tar")
+    assert tree(merged) == {"d": "/"}
+
+
+@as_root
+def test_what_an_opaque_directory_was_is_copied_again_where_it_is_not_known(
+    upper: Path, merged: Path, tmp_path: Path
+) -> None:
+    (upper / "d").mkdir()
+    (upper / "d/a").write_text("old")
+    opaque(upper / "d")
+    after = late(copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar"))
+    touch(upper / "d")
+    copy(upper, merged, replace(after, opaque=frozenset()), tmp_path / "layer-1.tar")
+    assert tree(merged) == {"d": "/", "d/a": "old", "d/b": "new"}
+
+
+@as_root
+def test_a_socket_takes_the_place_of_a_file(upper: Path, merged: Path, tmp_path: Path) -> None:
+    (upper / "s").write_text("a file")
+    after = late(copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar"))
+    (upper / "s").unlink()
+    os.mknod(upper / "s", stat.S_IFSOCK | 0o600)
+    copy(upper, merged, after, tmp_path / "layer-1.tar")
+    assert tree(merged) == {}
+
+
+def test_what_vanishes_while_it_is_read_is_left_out(upper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (upper / "gone").mkdir()
+    (upper / "kept").write_text("x")
+    opened = layer.beneath.directory
+
+    def directory(root: int, path: str) -> int | None:
+        if path == "gone":
+            (upper / "gone").rmdir()
+            (upper / "gone").symlink_to("/")
+        return opened(root, path)
+
+    monkeypatch.setattr(layer.beneath, "directory", directory)
+    found, _ = layer.changes(upper, layer.Snapshot())
+    assert found == layer.Changes([], [], ["kept"])
+
+
+def listing(archive: Path, **fields: object) -> None:
+    document = {"removed": [], "directories": [], "others": [], **fields}
+    archive.with_suffix(".json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("field", ["removed", "directories", "others"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *([name] for name in ("", "/etc/passwd", "../x", "a/../../x", "a/..", ".", "./a", "a//b", "a/")),
+        *([name] for name in ("a\0b", "a/" * 2100 + "b", "\ud800", None, 7, ["a"])),
+        *("kept", {"kept": 1}, None, 7),
+    ],
+    ids=lambda names: repr(names)[:20],
+)
+def test_a_listing_with_names_that_are_none_of_a_layer_removes_nothing(
+    merged: Path, tmp_path: Path, field: str, names: object
+) -> None:
+    (merged / "kept").write_text("x")
+    archive = tmp_path / "layer-0.tar"
+    bad = ["kept", *names] if field == "removed" and isinstance(names, list) else names
+    listing(archive, **{"removed": ["kept"], field: bad})
+    with pytest.raises(OSError, match=r"^the layer's listing [^\n]*$"):
+        layer.unpack(archive, merged)
+    assert tree(merged) == {"kept": "x"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"removed": []}', "[" * 100_000, "\xff"])
+def test_a_listing_that_is_none_is_refused_in_one_line(merged: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "layer-0.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(OSError, match=r"^the layer's listing cannot be read$"):
+        layer.unpack(tmp_path / "layer-0.tar", merged)
+
+
+@as_root
+def test_names_that_are_no_utf_8_survive(upper: Path, merged: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \n\\")
+    (upper / name).write_text("x")
+    (merged / os.fsdecode(b"\xff")).write_text("of the image")
+    whiteout(upper / os.fsdecode(b"\xff"))
+    copy(upper, merged, layer.Snapshot(), tmp_path / "layer-0.tar")
+    assert tree(merged) == {name: "x"}
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".json"])
+def test_a_link_on_the_storage_is_neither_read_nor_written(
+    upper: Path, merged: Path, tmp_path: Path, suffix: str
+) -> None:
+    (upper / "a").write_text("x")
+    found, _ = layer.changes(upper, layer.Snapshot())
+    layer.pack(upper, found, tmp_path / "layer-0.tar")
+    (tmp_path / f"layer-0{suffix}").rename(tmp_path / "elsewhere")
+    (tmp_path / f"layer-0{suffix}").symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere").read_bytes()
+    with pytest.raises(OSError, match="symbolic link"):
+        layer.unpack(tmp_path / "layer-0.tar", merged)
+    (upper / "a").write_text("another")
+    with contextlib.suppress(OSError):
+        layer.pack(upper, found, tmp_path / "layer-0.tar")
+    assert (tmp_path / "elsewhere").read_bytes() == before
+    assert tree(merged) == {}
+
+
+def test_what_is_no_file_on_the_storage_is_not_waited_for(merged: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "layer-0.json")
+    with pytest.raises(OSError, match="not a regular file"):
+        layer.unpack(tmp_path / "layer-0.tar", merged)
+
+
+@as_root
+@pytest.mark.parametrize("link", ["{outside}", "../outside", "/usr"])
+@pytest.mark.parametrize("where", ["in the archive", "on the target"])
+def test_an_archive_writes_nothing_outside_the_root(
+    merged: Path, tmp_path: Path, link: str, where: str
+) -> None:
+    (tmp_path / "outside").mkdir()
+    archive = tmp_path / "layer-0.tar"
+    aim = link.format(outside=tmp_path / "outside")
+    with tarfile.open(archive, "w") as tar:
+        entry = tarfile.TarInfo("p")
+        entry.type, entry.linkname = tarfile.SYMTYPE, aim
+        if where == "in the archive":
+            tar.addfile(entry)
+        else:
+            (merged / "p").symlink_to(aim)
+        tar.addfile(tarfile.TarInfo("p/relocate-escaped"))
+        tar.addfile(tarfile.TarInfo("../relocate-escaped"))
+    listing(archive, others=["p", "q"])
+    with contextlib.suppress(OSError):
+        layer.unpack(archive, merged)
+    places = (tmp_path / "outside", tmp_path, Path("/usr"))
+    escaped = [found for place in places if (found := place / "relocate-escaped").exists()]
+    for each in escaped:
+        each.unlink()
+    assert escaped == []
+
+
+def test_a_name_whose_directory_is_a_link_on_the_target_is_refused(merged: Path, tmp_path: Path) -> None:
+    (merged / "kept").write_text("x")
+    (merged / "p").symlink_to("/etc")
+    (tmp_path / "layer-1.tar").touch()
+    listing(tmp_path / "layer-1.tar", removed=["kept"], others=["p/x"])
+    with pytest.raises(OSError, match="'p' was moved while it was copied"):
+        layer.unpack(tmp_path / "layer-1.tar", merged)
+    assert (merged / "kept").exists()
+
+
+@as_root
+def test_a_copy_is_applied_only_if_it_is_what_was_packed(upper: Path, merged: Path, tmp_path: Path) -> None:
+    (upper / "a").write_text("x")
+    (merged / "gone").write_text("of the image")
+    whiteout(upper / "gone")
+    archive = tmp_path / "layer-0.tar"
+    found, _ = layer.changes(upper, layer.Snapshot())
+    packed = layer.pack(upper, found, archive)
+    assert packed.archive == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert packed.listing == hashlib.sha256(archive.with_suffix(".json").read_bytes()).hexdigest()
+    for wrong in (replace(packed, archive="0" * 64), replace(packed, listing=""), layer.Packed("", "")):
+        with pytest.raises(OSError, match="is not what the source wrote"):
+            layer.unpack(archive, merged, wrong)
+    assert tree(merged) == {"gone": "of the image"}
+    layer.unpack(archive, merged, packed)
+    assert tree(merged) == {"a": "x"}
+
+
+@as_root
+def test_an_archive_changed_after_its_check_is_noticed(
+    upper: Path, merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (upper / "a").write_text("good")
+    archive = tmp_path / "layer-0.tar"
+    found, _ = layer.changes(upper, layer.Snapshot())
+    packed = layer.pack(upper, found, archive)
+    clear = layer._clear
+
+    def change(root: Path, changes: layer.Changes) -> None:
+        clear(root, changes)
+        text = archive.read_bytes().replace(b"good", b"evil")
+        archive.write_bytes(text)
+
+    monkeypatch.setattr(layer, "_clear", change)
+    with pytest.raises(OSError, match="is not what the source wrote"):
+        layer.unpack(archive, merged, packed)
+
+
+def test_a_copy_without_files_needs_no_archive(upper: Path, merged: Path, tmp_path: Path) -> None:
+    (merged / "a").write_text("x")
+    packed = layer.pack(upper, layer.Changes(["a"], [], []), tmp_path / "layer-1.tar")
+    assert packed.archive == "" and not (tmp_path / "layer-1.tar").exists()
+    layer.unpack(tmp_path / "layer-1.tar", merged, packed)
+    assert tree(merged) == {}
+
+
+@as_root
+def test_an_archive_that_is_none_is_an_error_of_tar(merged: Path, tmp_path: Path) -> None:
+    listing(tmp_path / "layer-0.tar", others=["a"])
+    (tmp_path / "layer-0.tar").write_bytes(b"no archive" * 100_000)
+    with pytest.raises(OSError, match="tar: "):
+        layer.unpack(tmp_path / "layer-0.tar", merged)

@@ -3,47 +3,51 @@
 Read from the overlay's upper directory on the source (whiteouts are character devices 0:0, opaque directories
 bear ``trusted.overlay.opaque=y``: kernel.org, overlayfs.rst), applied through the mounted root file system on
 the target, as deletions followed by a tar archive. Never written to an upper directory that is mounted.
+
+A container that runs while it is copied can swap a directory for a link, so that the archive carries files
+below that link. What reads and writes is therefore confined to the layer and to the root that it is applied
+to: whatever the container does, it reaches its own files only, here and there.
 """
 
 import contextlib
+import hashlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
+from relocate_proxy import beneath
+
 OPAQUE = "trusted.overlay.opaque"
 CLOCK_SLACK_SECONDS = 1.0  # ctime is taken from a coarse clock; copying a file twice is harmless
+BLOCK_BYTES = 1 << 18
+LISTING_BYTES = 1 << 28  # some millions of names
 XATTRS = ["--acls", "--xattrs", "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.*"]
 TAR_CREATE = [
     *("tar", "--create", "--no-recursion", "--numeric-owner", "--sparse", "--format=posix", *XATTRS),
-    *("--warning=no-file-ignored", "--warning=no-file-changed", "--ignore-failed-read"),
+    *("--warning=no-file-ignored", "--warning=no-file-changed", "--ignore-failed-read", "--file=-"),
+    *("--null", "--verbatim-files-from", "--files-from=-"),
 ]
+# Without the names of the listing: tar compares each member with each of them, a minute for 100,000 files.
 TAR_EXTRACT = [
     *("tar", "--extract", "--numeric-owner", "--same-owner", "--preserve-permissions", "--sparse", *XATTRS),
-    "--delay-directory-restore",
-]
-
-# A root file system of its own, in which there is nothing but programs and the layer at /layer.
-CONFINED = [
-    *("unshare", "--mount", "--propagation", "private", "sh", "-euc"),
-    "mount -t tmpfs -o mode=700 none /mnt; mkdir /mnt/usr /mnt/layer; ln -s usr/lib usr/lib64 usr/bin /mnt;"
-    ' mount --bind /usr /mnt/usr; mount --bind "$0" /mnt/layer; exec chroot /mnt "$@"',
+    *("--delay-directory-restore", "--file=-"),
 ]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a copy has seen: its start (seconds since the epoch), and of each directory its inode and its
-    names."""
+    """What a copy has seen: its start (seconds since the epoch), of each directory its inode and its names,
+    and which of them were opaque. Of one not known to have been, an opaque directory is copied whole."""
 
     taken_at: float = 0.0
     directories: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
+    opaque: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,150 +63,238 @@ class Changes:
         return bool(self.removed or self.directories or self.others)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """SHA-256, in hexadecimal, of what ``pack`` wrote; ``archive`` is empty if no archive was needed."""
+
+    listing: str
+    archive: str = ""
+
+
+@dataclass(frozen=True)
+class _Directory:
+    path: str  # with a slash, or empty
+    inside_new: bool = False
+    touched: bool = False
+
+
 def changes(upper: Path, since: Snapshot) -> tuple[Changes, Snapshot]:
     """Compare ``upper`` with what an earlier copy saw (an empty Snapshot: all of it).
 
-    Raises OSError when the layer cannot be read.
+    What vanishes meanwhile, of a container that runs, is left out. Raises OSError when the layer cannot be
+    read.
     """
     found = Changes([], [], [])
-    after: dict[str, tuple[int, frozenset[str]]] = {}
     stamp = time.time() - CLOCK_SLACK_SECONDS
-    for path, inode, entries, fresh in _walk(upper, since):
-        names = frozenset(entry.name for entry in entries)
-        after[path] = (inode, names)
-        if not fresh:
-            found.removed.extend(path + name for name in since.directories[path][1] - names)
-        elif path in since.directories:  # another directory took this name
-            found.removed.append(path.removesuffix("/"))
-        for entry in entries:
-            status = entry.stat(follow_symlinks=False)
-            if not fresh and status.st_ctime < since.taken_at and entry.name in since.directories[path][1]:
+    seen: dict[str, tuple[int, frozenset[str]]] = {}
+    opaque: set[str] = set()
+    root = os.open(upper, beneath.DIRECTORY)
+    try:
+        stack = [_Directory("")]
+        while stack:
+            here = stack.pop()
+            opened = beneath.directory(root, here.path.removesuffix("/"))
+            if opened is None:
                 continue
-            _sort_in(found, path + entry.name, entry, status)
-    return found, Snapshot(stamp, after)
+            try:
+                below, names, is_opaque = _compare(opened, here, since, found)
+                seen[here.path] = (os.fstat(opened).st_ino, names)
+            finally:
+                os.close(opened)
+            stack += below
+            if is_opaque:
+                opaque.add(here.path)
+    finally:
+        os.close(root)
+    return found, Snapshot(stamp, seen, frozenset(opaque))
 
 
-def _walk(upper: Path, since: Snapshot) -> Iterator[tuple[str, int, list[os.DirEntry[str]], bool]]:
-    """Yield ``(path with a slash, inode, entries, is new)`` of each directory, parents first. All below
-    a new one is new."""
-    stack = [("", upper.stat().st_ino, False)]
-    while stack:
-        path, inode, inside_new = stack.pop()
-        seen = since.directories.get(path)
-        fresh = inside_new or seen is None or seen[0] != inode
-        with os.scandir(upper / path) as iterator:
-            entries = list(iterator)
-        stack += [(f"{path}{e.name}/", e.inode(), fresh) for e in entries if e.is_dir(follow_symlinks=False)]
-        yield path, inode, entries, fresh
+def _compare(
+    opened: int, here: _Directory, since: Snapshot, found: Changes
+) -> tuple[list[_Directory], frozenset[str], bool]:
+    """Sort what changed in one directory into ``found``; return the directories in it, the names in it, and
+    whether it is opaque.
+
+    It is new, and all below it, unless the earlier copy saw it here, and as opaque if it is now: an inode
+    number alone may have been given again, to one that hides more of the image.
+    """
+    inode, before = since.directories.get(here.path, (0, frozenset[str]()))
+    unlike = here.inside_new or inode != os.fstat(opened).st_ino
+    was_opaque = here.path in since.opaque
+    is_opaque = _is_opaque(opened) if unlike or here.touched else was_opaque
+    new = unlike or (is_opaque and not was_opaque)
+    name = here.path.removesuffix("/")
+    if name and new and (is_opaque or inode):
+        found.removed.append(name)
+    if name and (new or here.touched):
+        found.directories.append(name)
+    below: list[_Directory] = []
+    names: set[str] = set()
+    for entry, status in _entries(opened):
+        names.add(entry)
+        touched = new or entry not in before or status.st_ctime >= since.taken_at
+        if stat.S_ISDIR(status.st_mode):
+            below.append(_Directory(f"{here.path}{entry}/", new, touched))
+        elif touched:
+            (found.removed if _is_absent(status) else found.others).append(here.path + entry)
+    if not new:
+        found.removed.extend(here.path + gone for gone in before - names)
+    return below, frozenset(names), is_opaque
 
 
-def _sort_in(found: Changes, path: str, entry: os.DirEntry[str], status: os.stat_result) -> None:
-    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-        found.removed.append(path)
-    elif stat.S_ISDIR(status.st_mode):
-        with contextlib.suppress(OSError):
-            if os.getxattr(entry.path, OPAQUE, follow_symlinks=False) == b"y":
-                found.removed.append(path)
-        found.directories.append(path)
-    elif not stat.S_ISSOCK(status.st_mode):
-        found.others.append(path)
+def _entries(opened: int) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(opened) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                yield entry.name, entry.stat(follow_symlinks=False)
 
 
-def pack(upper: Path, found: Changes, archive: Path, frozen: bool = True) -> None:
+def _is_opaque(opened: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.getxattr(opened, OPAQUE) == b"y"
+    return False
+
+
+def _is_absent(status: os.stat_result) -> bool:
+    """Whether nothing is to be copied, and what the target has there must go: a whiteout, or a socket, which
+    CRIU makes."""
+    return (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0) or stat.S_ISSOCK(status.st_mode)
+
+
+def pack(upper: Path, found: Changes, archive: Path, frozen: bool = True) -> Packed:
     """Write ``found`` beside ``archive`` as JSON and, if anything is to be copied, its files into
-    ``archive``.
+    ``archive``; return the digests of what was written.
 
     A container that is not ``frozen`` may put a link in the place of a directory meanwhile: tar is
-    confined to the layer then. Raises OSError when the storage or the layer fails (tar's own words in it).
+    confined to the layer then, and reads through the link other files of the layer, under these names.
+    Raises OSError when the storage or the layer fails (tar's own words in it).
     """
     names = found.directories + found.others
-    if names:
-        listing = b"\0".join(os.fsencode(name) for name in names)
-        confined = [] if frozen else [*CONFINED, str(upper)]
-        place = ["--directory", str(upper) if frozen else "/layer"]
-        command = [
-            *confined,
-            *TAR_CREATE,
-            "--file=-",
-            *place,
-            "--null",
-            "--verbatim-files-from",
-            "--files-from=-",
-        ]
-        with archive.open("wb") as stream:
-            _run(command, listing, stream)
-    listing_path = archive.with_suffix(".json")
-    partial = listing_path.with_suffix(".partial")
-    partial.write_text(
-        json.dumps({"removed": found.removed, "directories": found.directories, "others": found.others})
-    )
-    partial.rename(listing_path)
+    digest = _archive(upper, names, archive, frozen) if names else ""
+    listing = json.dumps(asdict(found)).encode()
+    partial = archive.with_suffix(".partial")
+    with beneath.new_file(partial) as stream:
+        stream.write(listing)
+    partial.rename(archive.with_suffix(".json"))
+    return Packed(hashlib.sha256(listing).hexdigest(), digest)
 
 
-def unpack(archive: Path, root: Path) -> None:
+def _archive(upper: Path, names: list[str], archive: Path, frozen: bool) -> str:
+    with _memory() as listing, beneath.new_file(archive) as stream:
+        listing.write(b"\0".join(os.fsencode(name) for name in names))
+        listing.seek(0)
+        with _tar(TAR_CREATE, upper, not frozen, listing, subprocess.PIPE) as tar:
+            assert tar.stdout
+            return _pump(tar.stdout, stream)
+
+
+def unpack(archive: Path, root: Path, expected: Packed | None = None) -> None:
     """Apply what ``pack`` wrote to the mounted root file system ``root`` of a container that does not run.
 
-    Raises OSError when the target's disk or the archive fails.
+    Raises OSError when the target's disk or the archive fails, and, before anything is changed, when what
+    lies there is not what is ``expected``, or names what cannot be part of a layer. What is extracted is
+    digested once more, as it goes by: if the storage changed it in between, OSError again, and the root
+    must not be used.
     """
-    found = Changes(**json.loads(archive.with_suffix(".json").read_text()))
-    for path in found.removed:
-        _remove(root, path)
-    for path in found.directories:
-        if not _is(root, path, stat.S_ISDIR):
-            _remove(root, path)
-    for path in found.others:
-        if _is(root, path, stat.S_ISDIR):
-            _remove(root, path)
-    if found.directories or found.others:
-        _run([*TAR_EXTRACT, "--file", str(archive), "--directory", str(root)], b"")
-
-
-def _parent(root: Path, path: str) -> tuple[int, str] | None:
-    """Open the directory of ``path`` below ``root`` without following any link; None if it is not there."""
-    *parents, name = path.split("/")
-    directory = os.open(root, os.O_DIRECTORY | os.O_RDONLY)
-    for part in parents:
-        try:
-            below = os.open(part, os.O_DIRECTORY | os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
-        except OSError:
-            return None
-        finally:
-            os.close(directory)
-        directory = below
-    return directory, name
-
-
-def _is(root: Path, path: str, kind: object) -> bool:
-    place = _parent(root, path)
-    if place is None:
-        return False
-    directory, name = place
-    try:
-        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
-    except OSError:
-        return False
-    finally:
-        os.close(directory)
-    return bool(kind(mode)) if callable(kind) else False
-
-
-def _remove(root: Path, path: str) -> None:
-    place = _parent(root, path)
-    if place is None:
+    with beneath.regular_file(archive.with_suffix(".json")) as stream:
+        listing = stream.read(LISTING_BYTES + 1)
+    if expected:
+        _demand(hashlib.sha256(listing).hexdigest(), expected.listing, archive.with_suffix(".json"))
+    found = _listing(listing)
+    if not (found.directories or found.others):
+        _clear(root, found)
         return
-    directory, name = place
+    with beneath.regular_file(archive) as stream:
+        if expected:
+            _demand(hashlib.file_digest(stream, "sha256").hexdigest(), expected.archive, archive)
+            stream.seek(0)
+        _clear(root, found)
+        with _tar(TAR_EXTRACT, root, True, subprocess.PIPE, subprocess.DEVNULL) as tar:
+            assert tar.stdin
+            digest = _pump(stream, tar.stdin)
+    if expected:
+        _demand(digest, expected.archive, archive)
+
+
+def _demand(digest: str, expected: str, path: Path) -> None:
+    if digest != expected:
+        raise OSError(f"{path.name} on the shared storage is not what the source wrote")
+
+
+def _listing(text: bytes) -> Changes:
+    """Raises OSError unless it is made of names that lie below a root."""
+    if len(text) > LISTING_BYTES:
+        raise OSError("the layer's listing is too long")
     try:
-        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            shutil.rmtree(name, dir_fd=directory)
-        else:
-            os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        pass
+        found = Changes(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        raise OSError("the layer's listing cannot be read") from None
+    for names in (found.removed, found.directories, found.others):
+        if not isinstance(names, list):
+            raise OSError("the layer's listing cannot be read")
+        for name in names:
+            if not beneath.is_name(name):
+                raise OSError(f"the layer's listing has a name that is none of a layer: {name!r:.100}")
+    return found
+
+
+def _clear(root: Path, found: Changes) -> None:
+    """Remove what was removed, and what is in the way of what comes.
+
+    Raises OSError, before it does, if a name lies in no directory: the first copy met a link where the
+    source has a directory.
+    """
+    descriptor = os.open(root, beneath.DIRECTORY)
+    try:
+        known = {"", *found.directories}
+        for parent in {name.rpartition("/")[0] for name in found.directories + found.others} - known:
+            if not beneath.is_directory(descriptor, parent):
+                raise OSError(f"{parent!r:.100} was moved while it was copied")
+        for path in found.removed:
+            beneath.remove(descriptor, path)
+        for path in found.directories:
+            if not beneath.is_directory(descriptor, path):
+                beneath.remove(descriptor, path)
+        for path in found.others:
+            if beneath.is_directory(descriptor, path):
+                beneath.remove(descriptor, path)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
-def _run(command: list[str], stdin: bytes, stdout: IO[bytes] | int = subprocess.DEVNULL) -> None:
-    ended = subprocess.run(command, input=stdin, stdout=stdout, stderr=subprocess.PIPE, check=False)
-    if ended.returncode > 1:  # 1: a file changed while it was read; the window copies it again
-        raise OSError(f"tar: {ended.stderr.decode(errors='replace').strip().splitlines()[-1:]}")
+def _memory() -> IO[bytes]:
+    return os.fdopen(os.memfd_create("relocate"), "w+b")
+
+
+def _pump(source: IO[bytes], sink: IO[bytes]) -> str:
+    """Copy all of it; the SHA-256 of what was read. A tar that has ended says itself why."""
+    digest = hashlib.sha256()
+    with contextlib.suppress(BrokenPipeError), sink:
+        while block := source.read(BLOCK_BYTES):
+            digest.update(block)
+            sink.write(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _tar(
+    command: list[str], place: Path, confined: bool, stdin: IO[bytes] | int, stdout: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run tar in ``place``. Raises OSError with its last words if it failed."""
+    with _memory() as words:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=None if confined else place,
+                preexec_fn=beneath.confinement(place) if confined else None,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=words,
+            )
+        except subprocess.SubprocessError:
+            raise OSError("tar could not be confined to the layer: that needs root's rights") from None
+        with process:
+            yield process
+        if process.returncode > 1 or process.returncode < 0:  # 1: a file changed while it was read
+            words.seek(0)
+            raise OSError(f"tar: {words.read().decode(errors='replace').strip().splitlines()[-1:]}")
