@@ -12,6 +12,8 @@ sys.path.insert(0, str(ROOT / "roles/proxy/files"))
 from relocate_proxy.coordinator import ASKS, FINAL, RESUME, TABLE, Row, Trigger, begin, recover  # noqa: E402
 from relocate_proxy.protocol import (  # noqa: E402
     Actions,
+    Cancelled,
+    Differs,
     Finish,
     Hold,
     Journal,
@@ -33,7 +35,7 @@ def named(trigger: Trigger) -> str:
     """The trigger as the page writes it."""
     if isinstance(trigger, tuple):
         return f"{LETTER[trigger[0]]}: {trigger[1]}"
-    return "deadline" if trigger is Timeout else "cancelled"
+    return {Timeout: "deadline", Cancelled: "cancelled", Differs: "differs"}[trigger]
 
 
 def deeds(actions: Actions) -> str:

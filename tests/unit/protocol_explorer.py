@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from protocol_model import (
     BEFORE,
     Broken,
+    Copy,
     Honour,
     Message,
     S,
@@ -51,11 +52,11 @@ class Rules:
     alone: bool = True  # one coordinator at a time
 
 
-def performed(world: World, phase: Phase, actions: Actions) -> Iterator[World]:
+def performed(world: World, state: State, actions: Actions) -> Iterator[World]:
     """The driver executes actions one by one and may die before each. The last world is without a crash."""
     for action in actions:
         if not isinstance(action, SetTimer):  # the world does not see it
-            yield world._replace(phase=None)
+            yield world._replace(phase=None, evidence="")
         if isinstance(action, Send):
             world = post(world, Message(action.party, action.verb, None))
         elif isinstance(action, Journal):
@@ -64,7 +65,8 @@ def performed(world: World, phase: Phase, actions: Actions) -> Iterator[World]:
             world = world._replace(route=action.party)
         elif isinstance(action, Hold | Release):
             world = world._replace(held=isinstance(action, Hold))
-    yield world._replace(phase=phase)
+        world = world._replace(overtaken=world.overtaken or world.passing is T)
+    yield world._replace(phase=state.phase, evidence=state.evidence)
 
 
 class Explorer:
@@ -80,7 +82,7 @@ class Explorer:
         self.limit = limit
         self.came_from: dict[World, World | None] = {}
         self.fair: dict[World, list[World]] = {}  # steps that a run without further faults may take
-        self._steps: dict[tuple[Phase, Event], tuple[Phase, Actions]] = {}
+        self._steps: dict[tuple[State, Event], tuple[State, Actions]] = {}
         self._nets: dict[tuple[frozenset[Message], Phase | None, Record | None], frozenset[Message]] = {}
         self._ahead = {phase: self._triggers_ahead(phase) for phase in Phase}
 
@@ -108,38 +110,39 @@ class Explorer:
             self._nets[key] = frozenset(useful)
         return self._nets[key]
 
-    def _step(self, phase: Phase, event: Event) -> tuple[Phase, Actions]:
-        if (phase, event) not in self._steps:
-            state, actions = coordinator.step(State(phase), event, self.rules.table)
+    def _step(self, state: State, event: Event) -> tuple[State, Actions]:
+        if (state, event) not in self._steps:
+            after, actions = coordinator.step(state, event, self.rules.table)
             if isinstance(event, Timeout | Reconnected) and not self.rules.repeats:
-                state, actions = State(phase), ()
-            self._steps[phase, event] = state.phase, actions
-        return self._steps[phase, event]
+                after, actions = state, ()
+            self._steps[state, event] = after, actions
+        return self._steps[state, event]
 
     def coordinate(self, world: World, event: Event) -> list[World]:
         """C takes an event; all but the last world are crashes."""
         assert world.phase is not None
-        phase, actions = self._step(world.phase, event)
-        if phase is world.phase and not actions:
+        before = State(world.phase, evidence=world.evidence)
+        state, actions = self._step(before, event)
+        if state == before and not actions:
             return [world]
-        return list(performed(world, phase, actions))
+        return list(performed(world, state, actions))
 
     def fair_steps(self, world: World) -> Iterator[tuple[World, list[World]]]:
         """Each step without a fault, and the crashes on its way."""
-        for party, verb, answer in world.net:
+        for party, verb, answer, evidence in world.net:
             if verb is not None:
                 at = at_source if party is S else at_target
                 for after in at(world, verb, self.rules.honour):
                     yield after, []
             elif answer is not None and world.phase is not None:
-                *crashes, after = self.coordinate(world, Heard(party, answer))
+                *crashes, after = self.coordinate(world, Heard(party, answer, evidence=evidence))
                 yield after, crashes
         for after in by_itself(world, self.rules.honour):
             yield after, []
         if world.phase is None:
             if world.journal is not None:  # else nothing had begun, and nobody comes back to it
                 state, actions = coordinator.resume([world.journal], table=self.rules.resume)
-                *crashes, after = performed(world, state.phase, actions)
+                *crashes, after = performed(world, state, actions)
                 yield after, crashes
             return
         for event in (Timeout(), Reconnected(S), Reconnected(T)):
@@ -148,8 +151,8 @@ class Explorer:
 
     def explore(self, check: Callable[[World], None]) -> None:
         """Visit everything; `check` raises Broken. Then every fair run must end well."""
-        state, actions = coordinator.begin() if self.start is BEFORE else coordinator.recover()
-        todo = deque(performed(self.start, state.phase, actions))
+        state, actions = coordinator.begin() if self.start.source is Copy.LIVE else coordinator.recover()
+        todo = deque(performed(self.start, state, actions))
         self.came_from.update(dict.fromkeys(todo))
         while todo:
             world = todo.popleft()
@@ -162,7 +165,9 @@ class Explorer:
                 others += self.coordinate(world, Cancelled())
                 if not self.rules.alone and world.journal is not None:
                     _, actions = coordinator.resume([world.journal])
-                    others += [a._replace(phase=world.phase) for a in performed(world, world.phase, actions)]
+                    mine = State(world.phase, evidence=world.evidence)
+                    done = performed(world, mine, actions)
+                    others += [a._replace(phase=world.phase, evidence=world.evidence) for a in done]
             for after in self.fair[world] + self.tidy(others):
                 if after not in self.came_from:
                     self.came_from[after] = world

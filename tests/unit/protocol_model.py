@@ -26,6 +26,7 @@ class Message(NamedTuple):
     party: Party
     verb: Verb | None
     answer: Answer | None
+    evidence: str = ""
 
 
 class Copy(StrEnum):
@@ -62,6 +63,9 @@ class World(NamedTuple):
     route: Party | None  # G, lost with host0's power: then nothing passes
     held: bool
     net: frozenset[Message]
+    evidence: str = ""  # what C remembers of it
+    changed: Answer | None = None  # in which statement T differs: somebody else writes the storage
+    overtaken: bool = False  # packets have reached T's copy
 
     @property
     def passing(self) -> Party | None:
@@ -71,11 +75,12 @@ class World(NamedTuple):
     @property
     def image(self) -> bool:
         """A complete image that nothing has overtaken."""
-        overtaken = self.source_mark is Mark.THAWED or self.journal in (Record.RUNNING, Record.DONE)
+        overtaken = self.source_mark is Mark.THAWED or self.journal in (Record.RESUMED, Record.DONE)
         return not overtaken and self.source_mark is Mark.VOTED
 
 
 BEFORE = World(None, None, Copy.LIVE, Mark.NEW, Copy.PARKED, Mark.NEW, S, False, frozenset())
+CHANGED = [BEFORE._replace(changed=answer) for answer in (Answer.READY, Answer.RESTORED)]
 ONLY_IMAGE = World(None, None, Copy.DEAD, Mark.VOTED, Copy.PARKED, Mark.NEW, S, False, frozenset())
 
 
@@ -92,6 +97,7 @@ class Honour:
     source_remembers_thaw: bool = True
     target_remembers_end: bool = True
     target_makes_sure: bool = True
+    target_keeps_what_ran: bool = True
 
 
 # The parties: what a verb, the time or bad luck does to them.
@@ -108,7 +114,7 @@ def at_source(world: World, verb: Verb, honour: Honour) -> Iterator[World]:
             yield say(world, S, Answer.FAILED)
     elif verb is Verb.FREEZE:
         if mark is Mark.VOTED:
-            yield say(world, S, Answer.DUMPED)
+            yield say(say(world, S, Answer.DUMPED), S, Answer.DIGESTED)
         elif copy is Copy.LIVE and (mark is Mark.ARMED or not honour.source_remembers_thaw):
             yield world._replace(source=Copy.FROZEN)  # dump_ends or dump_fails follows
         elif copy is not Copy.FROZEN:
@@ -144,11 +150,16 @@ def at_target(world: World, verb: Verb, honour: Honour) -> Iterator[World]:
     elif verb is Verb.COMMIT:
         if copy in (Copy.INERT, Copy.LIVE):
             running = world._replace(target=Copy.LIVE, target_mark=Mark.COMMITTED)
-            yield say(running, T, Answer.RUNNING)
+            yield say(running, T, Answer.RESUMED)
         elif not honour.target_makes_sure and copy is Copy.DEAD:
-            yield say(world, T, Answer.RUNNING)  # it saw processes that were being killed
+            yield say(world, T, Answer.RESUMED)  # it saw processes that were being killed
         else:
             yield say(ended, T, Answer.GONE)
+    elif verb is Verb.OWN:
+        if mark is not Mark.COMMITTED:
+            raise Broken("the target is to own what has not run")
+        kept = copy is Copy.LIVE or honour.target_keeps_what_ran
+        yield say(world, T, Answer.RUNNING if kept else Answer.GONE)  # dead: it is started anew there
     else:
         if copy is Copy.LIVE or mark is Mark.COMMITTED:
             raise Broken("destroy after commit")
@@ -159,8 +170,11 @@ def by_itself(world: World, honour: Honour) -> Iterator[World]:
     """S's dump ends well, or its deadline comes first: only one of the two creates the vote file."""
     if world.source is Copy.FROZEN and world.source_mark is Mark.ARMED:
         yield say(world._replace(source_mark=Mark.VOTED), S, Answer.DUMPED)
+    if world.source is Copy.FROZEN and world.source_mark is Mark.VOTED:
+        yield say(world, S, Answer.DIGESTED)
     if not honour.vote_heeds_watchdog and world.source is Copy.LIVE and world.source_mark is Mark.THAWED:
-        yield say(world, S, Answer.DUMPED)  # the dump was under way at the thaw, and ends now
+        # the dump was under way at the thaw, and ends now
+        yield say(say(world, S, Answer.DUMPED), S, Answer.DIGESTED)
     fires = world.source_mark is Mark.ARMED or (
         world.source_mark is Mark.VOTED and not honour.watchdog_heeds_vote
     )
@@ -181,13 +195,14 @@ def faults(world: World) -> Iterator[World]:
     for party in Party:
         yield world._replace(net=frozenset(m for m in world.net if m.party is not party))
     if world.phase is not None:
-        yield world._replace(phase=None)  # C's process
-    yield world._replace(phase=None, route=None, held=False)  # host0's power
+        yield world._replace(phase=None, evidence="")  # C's process
+    yield world._replace(phase=None, evidence="", route=None, held=False)  # host0's power
 
 
 def say(world: World, party: Party, answer: Answer) -> World:
-    """The party answers."""
-    return post(world, Message(party, None, answer))
+    """The party answers; T states something else than S where the storage was changed in between."""
+    evidence = "another" if party is T and answer is world.changed else ""
+    return post(world, Message(party, None, answer, evidence))
 
 
 def post(world: World, message: Message) -> World:

@@ -8,14 +8,27 @@ from collections.abc import Iterator
 import protocol_diagram
 import pytest
 from protocol_explorer import Explorer, Rules
-from protocol_model import BEFORE, ONLY_IMAGE, Broken, Copy, Honour, Mark, World
-from relocate_proxy.coordinator import FINAL, RESUME, TABLE, Row, State, Table, begin, resume, step
+from protocol_model import BEFORE, CHANGED, ONLY_IMAGE, Broken, Copy, Honour, Mark, World
+from relocate_proxy.coordinator import (
+    CHANGED_CONFIGURATION,
+    CHANGED_IMAGE,
+    FINAL,
+    RESUME,
+    TABLE,
+    Row,
+    State,
+    Table,
+    begin,
+    resume,
+    step,
+)
 from relocate_proxy.protocol import (
     Action,
     Actions,
     Answer,
     Cancelled,
     Deadline,
+    Differs,
     Finish,
     Heard,
     Hold,
@@ -56,13 +69,19 @@ def check(world: World) -> None:
         raise Broken("packets reach a source that does not run")
     if world.passing is T and world.target not in (Copy.LIVE, Copy.DEAD):
         raise Broken("packets reach a target that does not run")
+    if world.overtaken and world.source is Copy.LIVE:
+        raise Broken("a source lives that clients have overtaken")
+    if world.changed is Answer.READY and world.phase is Phase.DUMPING:
+        raise Broken("a container is frozen for another configuration")
+    if world.changed is not None and world.journal is Record.COMMIT:
+        raise Broken("what was changed on the way is committed")
     if world.phase in FINAL:
         check_end(world)
 
 
 def died_by_nature(world: World) -> bool:
-    """The host that held the only copy lost power: S before its vote or after a thaw, T after RUNNING."""
-    if world.journal in (Record.RUNNING, Record.DONE):
+    """The host that held the only copy lost power: S before its vote or after a thaw, T after RESUMED."""
+    if world.journal in (Record.RESUMED, Record.DONE):
         return world.target is Copy.DEAD and world.target_mark is Mark.COMMITTED
     return world.source is Copy.DEAD and world.source_mark is not Mark.VOTED
 
@@ -110,6 +129,12 @@ def test_every_reachable_state_keeps_the_invariants_and_every_fair_run_ends(
     assert phases >= ({Phase.REVERTING} if start is BEFORE else {Phase.RESUMING_RECOVERY})
 
 
+@pytest.mark.parametrize("start", CHANGED, ids=["configuration", "images"])
+def test_what_was_changed_on_the_storage_is_never_committed(start: World) -> None:
+    explorer = explored(start=start)
+    assert Phase.RESUMING not in {world.phase for world in explorer.fair}
+
+
 # Protocols broken on purpose, each found by the same exploration.
 
 
@@ -126,17 +151,15 @@ def late(row: Row) -> Actions:
 
 FREEZE = TABLE[Phase.ARMING_SOURCE, (S, Answer.READY)]
 DUMPED = TABLE[Phase.DUMPING, (S, Answer.DUMPED)]
-RESTORED = TABLE[Phase.RESTORING, (T, Answer.RESTORED)]
-RUNNING = TABLE[Phase.RESUMING, (T, Answer.RUNNING)]
+COMMIT = TABLE[Phase.VOTING_TARGET, (T, Answer.RESTORED)]
+RESUMED = TABLE[Phase.RESUMING, (T, Answer.RESUMED)]
+RUNNING = TABLE[Phase.OWNING, (T, Answer.RUNNING)]
 GONE = TABLE[Phase.RESUMING, (T, Answer.GONE)]
 ABORT = TABLE[Phase.RESTORING, Timeout]
 THAWED = TABLE[Phase.UNDOING_SOURCE, (S, Answer.THAWED)]
 
 BROKEN = {
-    "commit before the source's vote": Rules(
-        rewritten(FREEZE, *FREEZE.actions, Send(T, Verb.RESTORE), to=Phase.RESTORING)
-    ),
-    "commit heard before it is on disk": Rules(rewritten(RESTORED, *late(RESTORED))),
+    "commit heard before it is on disk": Rules(rewritten(COMMIT, *late(COMMIT))),
     "commit taken back at a deadline": Rules({**TABLE, (Phase.RESUMING, Timeout): ABORT}),
     "thaw after commit without the target's word": Rules({**TABLE, (Phase.RESUMING, Timeout): GONE}),
     "a late failure believed after commit": Rules({**TABLE, (Phase.RESUMING, (T, Answer.FAILED)): GONE}),
@@ -146,15 +169,28 @@ BROKEN = {
     "source freezes again on a late message": Rules(honour=Honour(source_remembers_thaw=False)),
     "target restores again on a late message": Rules(honour=Honour(target_remembers_end=False)),
     "target says that it runs what is dying": Rules(honour=Honour(target_makes_sure=False)),
+    "target lets go of what has run": Rules(
+        {**TABLE, (Phase.OWNING, (T, Answer.GONE)): GONE}, honour=Honour(target_keeps_what_ran=False)
+    ),
+    "a late word believed after packets went on": Rules({**TABLE, (Phase.OWNING, (T, Answer.GONE)): GONE}),
+    "packets go on without a record": Rules(
+        rewritten(RESUMED, *RESUMED.actions[1:], to=Phase.RESUMING)
+        | {(Phase.RESUMING, (T, Answer.RUNNING)): RUNNING}
+    ),
+    "packets go on before it is on disk": Rules(
+        rewritten(RESUMED, *RESUMED.actions[1:], *RESUMED.actions[:1])
+    ),
+    "commit before the source's vote": Rules({**TABLE, (Phase.RESTORING, (T, Answer.RESTORED)): COMMIT}),
+    "armed with another configuration": Rules({**TABLE, (Phase.ARMING_TARGET, Differs): FREEZE}),
+    "another image restored": Rules({**TABLE, (Phase.VOTING_TARGET, Differs): COMMIT}),
     "two coordinators at once": Rules(alone=False),
     "freeze without a hold": Rules(rewritten(FREEZE, *FREEZE.actions[1:])),
     "route changed before commit": Rules(rewritten(DUMPED, *DUMPED.actions, Switch(T))),
-    "release before the target runs": Rules(rewritten(RESTORED, *RESTORED.actions, Release())),
+    "release before the target runs": Rules(rewritten(COMMIT, *COMMIT.actions, Release())),
     "release before the source runs": Rules(rewritten(ABORT, *ABORT.actions, Release())),
     "source destroyed before the target runs": Rules(
-        rewritten(RESTORED, *RESTORED.actions, Send(S, Verb.DESTROY))
+        rewritten(COMMIT, *COMMIT.actions, Send(S, Verb.DESTROY))
     ),
-    "source destroyed before running is on disk": Rules(rewritten(RUNNING, *late(RUNNING))),
     "end without a journal record": Rules(rewritten(THAWED, *THAWED.actions[:-2], *THAWED.actions[-1:])),
     "nothing is repeated": Rules(repeats=False),
     "host0 boots without a hold": Rules(resume={**RESUME, Record.COMMIT: Row((Switch(T),), Phase.RESUMING)}),
@@ -190,7 +226,7 @@ def test_nothing_in_the_table_can_be_left_out() -> None:
 
 def is_found(rules: Rules) -> bool:
     """Whether an exploration tells this protocol from a right one."""
-    for start in (ONLY_IMAGE, BEFORE):
+    for start in (ONLY_IMAGE, BEFORE, *CHANGED):
         try:
             explored(rules, start)
         except Broken:
@@ -211,20 +247,35 @@ def test_the_straight_way() -> None:
     ready = (Send(S, Verb.READY), Send(T, Verb.READY))
     assert actions == (Journal(Record.BEGIN), *ready, SetTimer(Deadline.READY))
     way: list[tuple[Heard, Actions]] = [
-        (Heard(T, Answer.READY), ()),
-        (Heard(S, Answer.READY), (Hold(), Send(S, Verb.FREEZE), SetTimer(Deadline.DUMP))),
+        (Heard(T, Answer.READY, evidence="c"), ()),
+        (Heard(S, Answer.READY, evidence="c"), (Hold(), Send(S, Verb.FREEZE), SetTimer(Deadline.DUMP))),
         (Heard(S, Answer.DUMPED), (Send(T, Verb.RESTORE), SetTimer(Deadline.RESTORE))),
+        (Heard(S, Answer.DIGESTED, evidence="i"), ()),
         (
-            Heard(T, Answer.RESTORED),
+            Heard(T, Answer.RESTORED, evidence="i"),
             (Journal(Record.COMMIT), Send(T, Verb.COMMIT), Switch(T), SetTimer(Deadline.REPEAT)),
         ),
-        (Heard(T, Answer.RUNNING), (Release(), Journal(Record.RUNNING), Send(S, Verb.DESTROY))),
+        (Heard(T, Answer.RESUMED), (Journal(Record.RESUMED), Release(), Send(T, Verb.OWN))),
+        (Heard(T, Answer.RUNNING), (Send(S, Verb.DESTROY),)),
         (Heard(S, Answer.DESTROYED), (Journal(Record.DONE), Finish(Phase.MOVED))),
     ]
     for event, expected in way:
         state, actions = step(state, event)
         assert actions == expected
     assert state.finished
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (Heard(S, Answer.READY, evidence="c"), Heard(T, Answer.READY, evidence="d"), CHANGED_CONFIGURATION),
+        (Heard(T, Answer.RESTORED, evidence="i"), Heard(S, Answer.DIGESTED, evidence="j"), CHANGED_IMAGE),
+    ],
+)
+def test_what_the_parties_state_differently_ends_it(first: Heard, second: Heard, reason: str) -> None:
+    start = State(Phase.ARMING if first.answer is Answer.READY else Phase.RESTORING)
+    state, _ = step(step(start, first)[0], second)
+    assert (state.phase, state.reason) == (Phase.UNDOING, reason)
 
 
 def test_a_reason_reaches_the_journal_and_the_end() -> None:
@@ -247,7 +298,9 @@ def test_a_new_channel_repeats_only_what_is_unanswered_there() -> None:
     assert step(State(Phase.UNDOING_SOURCE), Reconnected(T))[1] == ()
 
 
-@pytest.mark.parametrize("phase", [Phase.RESUMING, Phase.REMOVING, Phase.REVERTING, Phase.MOVED])
+@pytest.mark.parametrize(
+    "phase", [Phase.RESUMING, Phase.OWNING, Phase.REMOVING, Phase.REVERTING, Phase.MOVED]
+)
 def test_a_wish_to_stop_comes_too_late_after_commit(phase: Phase) -> None:
     assert step(State(phase), Cancelled()) == (State(phase), ())
 

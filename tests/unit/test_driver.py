@@ -1,11 +1,11 @@
 """What the driver does beyond what the coordinator decides."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from relocate_proxy import driver, paths
 from relocate_proxy.journal import read_journal
+from relocate_proxy.messages import VERBS, Request
 
 MOVE = {"id": "m-2", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
 
@@ -14,9 +14,9 @@ class Line:
     """A channel that keeps what is sent."""
 
     def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
+        self.sent: list[Request] = []
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Request) -> None:
         self.sent.append(message)
 
 
@@ -41,4 +41,4 @@ def test_a_stored_container_is_restored_and_its_source_not_asked_to_dump_it(
     monkeypatch.setattr(driven, "channels", lines)
     driven.begin(MOVE | more)
     assert [line["record"] for line in read_journal("m-2")] == [record]
-    assert {host: [m["verb"] for m in line.sent] for host, line in lines.items()} == said
+    assert {host: [VERBS[type(m.question)] for m in line.sent] for host, line in lines.items()} == said

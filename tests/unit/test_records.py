@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 from relocate_proxy import paths, records
+from relocate_proxy.layer import Packed, Snapshot
+from relocate_proxy.messages import RestartPolicy
+from relocate_proxy.records import Decision, SourceFacts, SourceRecord, Stage, TargetFacts, TargetRecord
 
 
 @pytest.fixture(autouse=True)
@@ -12,12 +15,19 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "STATE", tmp_path / "state")
 
 
-@pytest.mark.parametrize(("first", "second"), [("voted", "thawed"), ("thawed", "voted")])
-def test_only_the_first_decision_stands(first: str, second: str) -> None:
-    assert records.decide("r-1", first)
-    assert not records.decide("r-1", second)
-    assert records.decide("r-1", first), "the one who decided may ask again"
-    assert records.decided("r-1") == first
+SOURCE = SourceFacts("web", "203.0.113.65", "c" * 64, 1, "172.17.1.2", "/cg", "/root", "/ns", "veth0")
+TARGET = TargetFacts("web", "203.0.113.65", "c" * 64, "r-1", RestartPolicy("always"), engine=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(Decision.VOTED, Decision.THAWED), (Decision.THAWED, Decision.VOTED)]
+)
+def test_only_the_first_decision_stands(first: Decision, second: Decision) -> None:
+    record = SourceRecord("r-1")
+    assert record.decide(first)
+    assert not record.decide(second)
+    assert record.decide(first), "the one who decided may ask again"
+    assert record.decision is first
 
 
 def test_a_file_that_was_cut_off_counts_as_none(tmp_path: Path) -> None:
@@ -26,39 +36,64 @@ def test_a_file_that_was_cut_off_counts_as_none(tmp_path: Path) -> None:
     assert records.read(tmp_path / "none.json") == {}
 
 
-def test_remembered_lists_what_is_open_until_it_is_forgotten() -> None:
-    facts = {"side": "source", "container": "web", "vip": "203.0.113.65", "pid": 1}
-    records.write(records.open_record("r-1"), facts, durable=True)
-    assert records.remembered() == [
-        {"id": "r-1", "side": "source", "container": "web", "vip": "203.0.113.65"}
+def test_what_is_known_comes_back_until_it_is_forgotten() -> None:
+    packed = SOURCE.__class__(**{**vars(SOURCE), "layer": Packed("0" * 64)})
+    SourceRecord("r-1").write(packed, Stage.ARMING)
+    TargetRecord("r-2").write(TARGET, Stage.ARMED)
+    assert SourceRecord("r-1").read() == packed and TargetRecord("r-2").read() == TARGET
+    assert TargetRecord("r-2").stage is Stage.ARMED and not TargetRecord("r-2").rebooted
+    assert TargetRecord("r-1").read() is None and TargetRecord("r-1").stage is None
+    assert [(each.id, each.side, each.container) for each in records.remembered()] == [
+        ("r-1", "source", "web"),
+        ("r-2", "target", "web"),
     ]
-    records.forget("r-1")
+    SourceRecord("r-1").forget()
+    TargetRecord("r-2").forget()
     assert records.remembered() == []
+
+
+def test_a_host_that_started_anew_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = TargetRecord("r-1")
+    record.write(TARGET, Stage.FIRED)
+    (tmp_path / "boot_id").write_text("another\n")
+    monkeypatch.setattr(records, "BOOT_ID", tmp_path / "boot_id")
+    assert record.rebooted and record.read() == TARGET
 
 
 def test_a_decision_outlives_what_is_forgotten() -> None:
     """A dump that ends after its watchdog thawed must not vote for a container that runs."""
-    assert records.decide("r-1", "thawed")
-    records.forget("r-1")
-    assert not records.decide("r-1", "voted")
+    record = SourceRecord("r-1")
+    record.write(SOURCE, Stage.FIRED)
+    assert record.decide(Decision.THAWED)
+    record.forget()
+    assert not record.decide(Decision.VOTED)
+
+
+def test_nobody_freezes_what_is_forgotten() -> None:
+    record = SourceRecord("r-1")
+    record.write(SOURCE, Stage.FIRED)
+    assert not record.was_frozen
+    record.note_frozen()
+    assert record.was_frozen
+    record.forget()
+    with pytest.raises(OSError):
+        record.note_frozen()
 
 
 def test_only_what_was_never_fired_may_be_taken_away() -> None:
-    for relocation in ("r-1", "r-2"):
-        facts = {"side": "target", "container": "web", "vip": "203.0.113.65"}
-        records.write(records.open_record(relocation), facts)
-    records.fire("r-1")
-    assert records.unfired("target", "web") == ["r-2"]
-    assert records.unfired("source", "web") == []
-    assert records.unfired("target", "db") == []
+    TargetRecord("r-1").write(TARGET, Stage.FIRED)
+    TargetRecord("r-2").write(TARGET, Stage.ARMING)
+    assert records.unfired(TargetRecord, "web") == ["r-2"]
+    assert records.unfired(SourceRecord, "web") == []
+    assert records.unfired(TargetRecord, "db") == []
 
 
-def test_what_is_forgotten_leaves_nothing_and_cannot_be_fired() -> None:
-    """An agent that was killed while it wrote, and one that comes after the thaw."""
-    record = records.open_record("r-1")
-    records.write(record, {"side": "source", "container": "web", "vip": "203.0.113.65"})
-    record.with_suffix(".partial").write_text("{")
-    records.forget("r-1")
-    records.fire("r-1")
-    assert list(record.parent.iterdir()) == []
-    assert records.remembered() == []
+def test_what_is_forgotten_leaves_nothing() -> None:
+    """Of an agent, too, that was killed while it wrote."""
+    record = SourceRecord("r-1")
+    record.write(SOURCE, Stage.ARMED)
+    record.write_snapshot(Snapshot(1.0, {"": (2, frozenset({"a"}))}, frozenset({"a/"})))
+    assert record.read_snapshot() == Snapshot(1.0, {"": (2, frozenset({"a"}))}, frozenset({"a/"}))
+    record.file.with_suffix(".partial").write_text("{")
+    record.forget()
+    assert list(record.file.parent.iterdir()) == [] and not record.run.exists()

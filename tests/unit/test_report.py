@@ -1,19 +1,20 @@
 """The time line of a window: what hosts say by their own clocks lies within what host0 saw."""
 
-from relocate_proxy.protocol import Answer
+from relocate_proxy.messages import Dumped, Lap, RestartPolicy, Restored, Resumed, Span
 from relocate_proxy.report import trace
 
 
 def test_a_hosts_times_lie_in_the_middle_of_what_host0_waited_for() -> None:
     marks = {"send:freeze": 50.0, "source:dumped": 50.050, "send:restore": 50.051, "target:restored": 50.091}
-    marks |= {"journal:commit": 50.092, "send:commit": 50.092, "route": 50.093, "target:running": 50.100}
+    marks |= {"journal:commit": 50.092, "send:commit": 50.092, "route": 50.093, "target:resumed": 50.100}
     marks |= {"release": 50.101}
-    dumped = {
-        "laps": [{"name": "dump", "ms": 40.0}],
-        "spans": [{"name": "criu post-dump", "at": 3.0, "ms": 30.0}],
-    }
-    restored = {"laps": [{"name": "layer", "ms": 6.0}, {"name": "restore", "ms": 30.0}], "spans": []}
-    found = trace(marks, {Answer.DUMPED: dumped}, {Answer.RESTORED: restored, Answer.RUNNING: {}})
+    dumped = Dumped(
+        *("172.17.1.2", "172.17.2.2", "", RestartPolicy("no")),
+        laps=(Lap("dump", 40.0),),
+        spans=(Span("criu post-dump", 3.0, 30.0),),
+    )
+    restored = Restored("172.17.2.2", "", (Lap("layer", 6.0), Lap("restore", 30.0)))
+    found = trace(marks, dumped, restored, Resumed())
     when = {(span["party"], span["name"]): (span["track"], span["at"], span["ms"]) for span in found}
     assert when["source", "dump"] == ("window", 5.0, 40.0)
     assert when["source", "criu post-dump"] == ("criu", 8.0, 30.0)

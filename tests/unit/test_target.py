@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 from relocate_proxy import target
+from relocate_proxy.messages import RestartPolicy
+from relocate_proxy.records import TargetFacts
 
 CONTAINER = "c" * 64
 
@@ -11,7 +13,11 @@ CONTAINER = "c" * 64
 def test_an_engine_that_came_anew_will_not_own_the_copy() -> None:
     asleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     waiter, daemon = subprocess.Popen([*asleep, CONTAINER]), subprocess.Popen(asleep)
-    facts = {"container_id": CONTAINER, "waiter": waiter.pid, "engine": [daemon.pid]}
+    facts = TargetFacts(
+        *("web", "203.0.113.64", CONTAINER, "m-1", RestartPolicy("no")),
+        waiter=waiter.pid,
+        engine=(daemon.pid,),
+    )
     try:
         while not target._start_waits(facts):  # until it has its command line
             assert waiter.poll() is None

@@ -3,26 +3,31 @@
 import io
 import json
 import sys
-from pathlib import Path
 
 import pytest
-from relocate_proxy import paths, source, verbs
+from relocate_proxy import source, target, verbs
 
 
-def test_no_target_waits_for_the_moves_that_its_source_arms_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_each_host_does_its_own_part_of_a_step_and_a_failure_is_one_moves_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    moves = [{"id": f"r-{number}", "source": "host1", "target": "host2"} for number in range(20)]
-    there: list[int] = []
+    done: list[tuple[str, str]] = []
 
-    def arm(move: dict[str, str]) -> dict[str, str]:
-        there.append(len(list(tmp_path.iterdir())))
-        return {}
+    def refuse(relocation: str) -> None:
+        raise source.SourceError("no\nroom")
 
-    monkeypatch.setattr(paths, "STORAGE", tmp_path)
-    monkeypatch.setattr(source, "arm", arm)
-    document = {"host": "host1", "moves": moves, "repository": ""}
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(document)))
+    monkeypatch.setattr(source, "arm", refuse)
+    monkeypatch.setattr(target, "arm", lambda identity, vip, recovers: done.append((identity, vip)))
+    moves = [
+        {"id": "r-1", "source": "host1", "target": "host2", "vip": "203.0.113.64"},
+        {"id": "r-2", "source": "host2", "target": "host1", "vip": "203.0.113.65"},
+        {"id": "r-3", "source": "host2", "target": "host3", "vip": "203.0.113.66"},
+    ]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"host": "host1", "moves": moves})))
     assert verbs.arm([]) == 0
-    assert there == [20] * 20
-    assert all(result["ok"] for result in json.loads(capsys.readouterr().out)["results"])
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [(each["id"], each["ok"], each["reason"]) for each in results] == [
+        ("r-1", False, "no room"),
+        ("r-2", True, ""),
+    ]
+    assert done == [("r-2", "203.0.113.65")]

@@ -4,9 +4,9 @@ import queue
 import subprocess
 import threading
 import time
-from typing import Any
 
 from relocate_proxy import paths, wire
+from relocate_proxy.messages import Report, Request
 from relocate_proxy.urgency import be_prompt
 
 RECONNECT_SECONDS = 1.0
@@ -23,7 +23,7 @@ SSH_OPTIONS = {
 SSH = ["ssh", "-T", *(f"-o{name}={value}" for name, value in SSH_OPTIONS.items())]
 
 # A host whose channel is new, or what a host's agent reports.
-Events = queue.SimpleQueue[str | tuple[str, wire.Report]]
+Events = queue.SimpleQueue[str | tuple[str, Report]]
 
 
 class Channel:
@@ -56,11 +56,12 @@ class Channel:
                 elif report := wire.decode_report(line):
                     self._write(wire.ACKNOWLEDGEMENT)
                     self.events.put((self.host, report))
-            self.process.wait()
             self.ready.clear()
+            self.process.terminate()  # it may be waiting for us to read
+            self.process.wait()
             time.sleep(RECONNECT_SECONDS)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Request) -> None:
         """Write one message; without a channel it is dropped, since the coordinator repeats."""
         if self.ready.is_set():
             self._write(wire.encode(message))

@@ -8,11 +8,16 @@ network between them can reach. The driver executes actions strictly in order an
 Rules the table obeys:
 
 * (Journal first.) A decision is on disk before anybody hears of it: COMMIT before `commit`, ABORT before
-  `thaw` and `destroy`, REVERT before `thaw`, RUNNING before S's `destroy`. `Journal` returns after fsync.
-* (Two votes.) COMMIT only with S's `dumped` (it will not thaw by itself any more) and T's `restored` (the
+  `thaw` and `destroy`, REVERT before `thaw`, RESUMED before packets go on and before S's `destroy`.
+  `Journal` returns after fsync.
+* (Two votes.) COMMIT only with S's `digested` (it will not thaw by itself any more) and T's `restored` (the
   copy is complete and has executed nothing). Until then each failure, deadline or wish leads to ABORT.
+* (Evidence.) Both parties state what configuration they were armed with, and what images they dumped and
+  restored. Where the second states another than the first, the row is that of `Differs`.
 * (One way.) After ABORT `commit` is never sent; after COMMIT T's `destroy` is never sent, and S is thawed
   only if T says `gone`, which T says only if it has no copy and has made sure that it never will.
+  After RESUMED nobody goes back: clients may have overtaken S. What then befalls the copy befalls a container
+  of T's, which starts again there as its tenant wishes.
 * (Thaw does not wait for T.) T's copy executes nothing before `commit`, and after ABORT there is none.
 * (Hold.) Packets wait from before the freeze until the copy that the route names runs. STORED keeps the hold:
   a client that retransmits may still be there after `recover`; a reset would be the end.
@@ -32,6 +37,7 @@ from relocate_proxy.protocol import (
     Answer,
     Cancelled,
     Deadline,
+    Differs,
     Event,
     Finish,
     Heard,
@@ -49,13 +55,18 @@ from relocate_proxy.protocol import (
     Verb,
 )
 
+CHANGED_CONFIGURATION = "the container's configuration was changed on the shared storage"
+CHANGED_IMAGE = "an image was changed on the shared storage between dump and restore"
+
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a relocation stands. `reason` says why it was not moved; no decision depends on it."""
+    """Where a relocation stands. `evidence` is what the party that answered first has stated; `reason` says
+    why it was not moved; no decision depends on that."""
 
     phase: Phase
     reason: str = field(default="", compare=False)
+    evidence: str = ""
 
     @property
     def finished(self) -> bool:
@@ -71,12 +82,22 @@ class Row:
     to: Phase
 
 
-Trigger: TypeAlias = tuple[Party, Answer] | type[Timeout] | type[Cancelled]
+Trigger: TypeAlias = tuple[Party, Answer] | type[Timeout] | type[Cancelled] | type[Differs]
 Table: TypeAlias = Mapping[tuple[Phase, Trigger], Row]
 
 S, T = Party.SOURCE, Party.TARGET
 FINAL = frozenset({Phase.MOVED, Phase.ROLLED_BACK, Phase.STORED, Phase.LOST})
-UNDECIDED = (Phase.ARMING, Phase.ARMING_SOURCE, Phase.ARMING_TARGET, Phase.DUMPING, Phase.RESTORING)
+ARMING = (Phase.ARMING, Phase.ARMING_SOURCE, Phase.ARMING_TARGET)
+VOTING = (Phase.RESTORING, Phase.VOTING_SOURCE, Phase.VOTING_TARGET)
+UNDECIDED = (*ARMING, Phase.DUMPING, *VOTING)
+
+# In which answer the second party states what the first has stated.
+COMPARING: Mapping[Phase, tuple[Party, Answer]] = {
+    Phase.ARMING_SOURCE: (S, Answer.READY),
+    Phase.ARMING_TARGET: (T, Answer.READY),
+    Phase.VOTING_SOURCE: (S, Answer.DIGESTED),
+    Phase.VOTING_TARGET: (T, Answer.RESTORED),
+}
 
 # What a phase has asked and repeats. A phase without a line is final.
 ASKS: Mapping[Phase, tuple[Send, ...]] = {
@@ -84,8 +105,11 @@ ASKS: Mapping[Phase, tuple[Send, ...]] = {
     Phase.ARMING_SOURCE: (Send(S, Verb.READY),),
     Phase.ARMING_TARGET: (Send(T, Verb.READY),),
     Phase.DUMPING: (Send(S, Verb.FREEZE),),
-    Phase.RESTORING: (Send(T, Verb.RESTORE),),
+    Phase.RESTORING: (Send(S, Verb.FREEZE), Send(T, Verb.RESTORE)),
+    Phase.VOTING_SOURCE: (Send(S, Verb.FREEZE),),
+    Phase.VOTING_TARGET: (Send(T, Verb.RESTORE),),
     Phase.RESUMING: (Send(T, Verb.COMMIT),),
+    Phase.OWNING: (Send(T, Verb.OWN),),
     Phase.REMOVING: (Send(S, Verb.DESTROY),),
     Phase.UNDOING: (Send(S, Verb.THAW), Send(T, Verb.DESTROY)),
     Phase.UNDOING_SOURCE: (Send(S, Verb.THAW),),
@@ -103,13 +127,17 @@ DEADLINES: Mapping[Phase, Deadline] = dict.fromkeys(ASKS, Deadline.REPEAT) | {
     Phase.ARMING_TARGET: Deadline.READY,
     Phase.DUMPING: Deadline.DUMP,
     Phase.RESTORING: Deadline.RESTORE,
+    Phase.VOTING_SOURCE: Deadline.RESTORE,
+    Phase.VOTING_TARGET: Deadline.RESTORE,
     Phase.RECOVERING: Deadline.RESTORE,
 }
 
 FREEZE = Row((Hold(), Send(S, Verb.FREEZE)), Phase.DUMPING)
 ABORT = Row((Journal(Record.ABORT), Send(S, Verb.THAW), Send(T, Verb.DESTROY)), Phase.UNDOING)
 GIVE_UP = Row((Send(T, Verb.DESTROY),), Phase.STORING)
-REMOVE = Row((Release(), Journal(Record.RUNNING), Send(S, Verb.DESTROY)), Phase.REMOVING)
+COMMIT = Row((Journal(Record.COMMIT), Send(T, Verb.COMMIT), Switch(T)), Phase.RESUMING)
+GO_ON = Row((Journal(Record.RESUMED), Release(), Send(T, Verb.OWN)), Phase.OWNING)
+REMOVE = Row((Send(S, Verb.DESTROY),), Phase.REMOVING)
 END_MOVED = Row((Journal(Record.DONE), Finish(Phase.MOVED)), Phase.MOVED)
 END_ROLLED_BACK = Row((Journal(Record.ENDED), Finish(Phase.ROLLED_BACK)), Phase.ROLLED_BACK)
 END_THAWED = Row((Release(), *END_ROLLED_BACK.actions), Phase.ROLLED_BACK)
@@ -122,17 +150,20 @@ TABLE: Table = {
     (Phase.ARMING_SOURCE, (S, Answer.READY)): FREEZE,
     (Phase.ARMING_TARGET, (T, Answer.READY)): FREEZE,
     (Phase.DUMPING, (S, Answer.DUMPED)): Row((Send(T, Verb.RESTORE),), Phase.RESTORING),
-    (Phase.RESTORING, (T, Answer.RESTORED)): Row(
-        (Journal(Record.COMMIT), Send(T, Verb.COMMIT), Switch(T)), Phase.RESUMING
-    ),
-    (Phase.RESUMING, (T, Answer.RUNNING)): REMOVE,
+    (Phase.RESTORING, (S, Answer.DIGESTED)): Row((), Phase.VOTING_TARGET),
+    (Phase.RESTORING, (T, Answer.RESTORED)): Row((), Phase.VOTING_SOURCE),
+    (Phase.VOTING_SOURCE, (S, Answer.DIGESTED)): COMMIT,
+    (Phase.VOTING_TARGET, (T, Answer.RESTORED)): COMMIT,
+    (Phase.RESUMING, (T, Answer.RESUMED)): GO_ON,
     (Phase.RESUMING, (T, Answer.GONE)): Row(
         (Journal(Record.REVERT), Switch(S), Send(S, Verb.THAW)), Phase.REVERTING
     ),
+    (Phase.OWNING, (T, Answer.RUNNING)): REMOVE,
     (Phase.REMOVING, (S, Answer.DESTROYED)): END_MOVED,
     # Before COMMIT, whatever goes wrong ends in ABORT.
     **{(phase, Timeout): ABORT for phase in UNDECIDED},
     **{(phase, Cancelled): ABORT for phase in UNDECIDED},
+    **{(phase, Differs): ABORT for phase in COMPARING},
     **{(phase, (party, Answer.FAILED)): ABORT for phase in UNDECIDED for party in Party},
     (Phase.UNDOING, (S, Answer.THAWED)): Row((Release(),), Phase.UNDOING_TARGET),
     (Phase.UNDOING, (S, Answer.STORED)): Row((), Phase.STORING),
@@ -154,7 +185,7 @@ TABLE: Table = {
     (Phase.RECOVERING, (T, Answer.FAILED)): GIVE_UP,
     (Phase.RECOVERING, Timeout): GIVE_UP,
     (Phase.RECOVERING, Cancelled): GIVE_UP,
-    (Phase.RESUMING_RECOVERY, (T, Answer.RUNNING)): REMOVE,
+    (Phase.RESUMING_RECOVERY, (T, Answer.RESUMED)): GO_ON,
     (Phase.RESUMING_RECOVERY, (T, Answer.GONE)): END_STORED,
 }
 
@@ -168,7 +199,7 @@ RESUME: Mapping[Record, Row] = {
     Record.BEGIN: Row((Journal(Record.ABORT), *HELD_AT_SOURCE), Phase.UNDOING),
     Record.ABORT: Row(HELD_AT_SOURCE, Phase.UNDOING),
     Record.COMMIT: Row(HELD_AT_TARGET, Phase.RESUMING),
-    Record.RUNNING: Row(OPEN_AT_TARGET, Phase.REMOVING),
+    Record.RESUMED: Row(OPEN_AT_TARGET, Phase.OWNING),
     Record.REVERT: Row(HELD_AT_SOURCE, Phase.REVERTING),
     Record.RECOVER: Row(HELD_AT_SOURCE, Phase.STORING),
     Record.COMMIT_RECOVERY: Row(HELD_AT_TARGET, Phase.RESUMING_RECOVERY),
@@ -212,10 +243,12 @@ def step(state: State, event: Event, table: Table = TABLE) -> tuple[State, Actio
     >>> step(State(Phase.UNDOING_SOURCE), Heard(Party.TARGET, Answer.RESTORED))
     (State(phase=<Phase.UNDOING_SOURCE: 'undoing_source'>, reason=''), ())
     """
-    row = table.get((state.phase, trigger_of(event))) if not isinstance(event, Reconnected) else None
+    trigger = trigger_of(state, event)
+    row = None if trigger is None else table.get((state.phase, trigger))
     if row is not None:
-        reason = state.reason or _reason(state.phase, event)
-        after, actions = State(row.to, reason), _because(row.actions, reason)
+        reason = state.reason or _reason(state.phase, event, trigger)
+        evidence = event.evidence if isinstance(event, Heard) and row.to in COMPARING else ""
+        after, actions = State(row.to, reason, evidence), _because(row.actions, reason)
         same_timer = DEADLINES.get(row.to) == DEADLINES.get(state.phase)
         return (after, actions) if same_timer else _enter(after, actions)
     if isinstance(event, Timeout):
@@ -225,11 +258,15 @@ def step(state: State, event: Event, table: Table = TABLE) -> tuple[State, Actio
     return state, ()
 
 
-def trigger_of(event: Heard | Timeout | Cancelled) -> Trigger:
-    """The event as the table names it."""
-    if isinstance(event, Heard):
-        return event.party, event.answer
-    return type(event)
+def trigger_of(state: State, event: Event) -> Trigger | None:
+    """The event as the table names it; a new channel is in no row."""
+    if isinstance(event, Reconnected):
+        return None
+    if not isinstance(event, Heard):
+        return type(event)
+    answered = event.party, event.answer
+    states = COMPARING.get(state.phase) == answered
+    return Differs if states and event.evidence != state.evidence else answered
 
 
 def _enter(state: State, actions: Actions) -> tuple[State, Actions]:
@@ -243,8 +280,10 @@ def _because(actions: Actions, reason: str) -> Actions:
     return tuple(replace(a, reason=reason) if isinstance(a, Journal | Finish) else a for a in actions)
 
 
-def _reason(phase: Phase, event: Event) -> str:
+def _reason(phase: Phase, event: Event, trigger: Trigger | None) -> str:
     """Why the relocation leaves the straight way; empty while it does not."""
+    if trigger is Differs:
+        return CHANGED_CONFIGURATION if phase in ARMING else CHANGED_IMAGE
     match event:
         case Heard(party, Answer.FAILED, reason):
             return f"{party}: {reason or 'failed'}"

@@ -1,7 +1,6 @@
 """Runs coordinators: channels to the agents, deadlines, the journal, the gateway. It decides nothing
 (coordinator.py does)."""
 
-import contextlib
 import heapq
 import json
 import math
@@ -9,16 +8,16 @@ import os
 import queue
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, assert_never
 
-from relocate_proxy import coordinator, gateway, hold, nat, records, wire
+from relocate_proxy import coordinator, gateway, hold, messages, nat, records
 from relocate_proxy.channel import Channel, Events
 from relocate_proxy.hold import Hold, HoldError
 from relocate_proxy.journal import open_journal, outcome_file, read_journal
 from relocate_proxy.protocol import (
     Action,
-    Answer,
     Cancelled,
     Deadline,
     Event,
@@ -37,7 +36,7 @@ from relocate_proxy.protocol import (
     Verb,
 )
 from relocate_proxy.protocol import Hold as HoldAction
-from relocate_proxy.report import report
+from relocate_proxy.report import Said, report
 from relocate_proxy.urgency import be_prompt
 
 SECONDS = {Deadline.READY: 20.0, Deadline.DUMP: 15.0, Deadline.RESTORE: 15.0, Deadline.REPEAT: 2.0}
@@ -49,8 +48,9 @@ class Relocation:
 
     move: dict[str, Any]
     journal: BinaryIO
+    peers: dict[Party, str]
     state: coordinator.State | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+    said: Said = field(default_factory=Said)
     marks: dict[str, float] = field(default_factory=dict)
     hold: Hold | None = None
     timer: int = 0
@@ -98,7 +98,7 @@ class Driver:
         self._act(relocation, actions)
 
     def _add(self, move: dict[str, Any], journal: BinaryIO) -> Relocation:
-        relocation = Relocation(move, journal)
+        relocation = Relocation(move, journal, self._peers(move))
         self.relocations[move["id"]] = relocation
         return relocation
 
@@ -136,43 +136,14 @@ class Driver:
                 ):
                     self._step(relocation, Reconnected(party))
 
-    def _hear(self, host: str, report: wire.Report) -> None:
+    def _hear(self, host: str, report: messages.Report) -> None:
         relocation, party, answer = self.relocations.get(report.relocation), report.party, report.answer
         if relocation is None or relocation.host(party) != host:
             return
         relocation.marks.setdefault(f"{party}:{answer}", time.monotonic())
-        if "manifest" in report.data:
-            self._follow_up(relocation, report.data["manifest"])
-            return
-        if answer is Answer.RUNNING and report.data.get("early"):
-            self._go_on(relocation)
-            return
-        relocation.data.setdefault(party, {}).setdefault(answer, report.data)
-        event: Event = Heard(party, answer, report.reason)
-        if answer is Answer.READY and not self._same_configuration(relocation):
-            event = Cancelled("the container's configuration was changed on the shared storage")
-        self._step(relocation, event)
-
-    def _follow_up(self, relocation: Relocation, manifest: dict[str, str]) -> None:
-        """Repeat `restore` with the digests that the source has found meanwhile; the target's vote waits
-        for them."""
-        relocation.data[Party.SOURCE]["manifest"] = manifest
-        if relocation.state is not None and relocation.state.phase is Phase.RESTORING:
-            self._send(relocation, Party.TARGET, Verb.RESTORE)
-
-    def _go_on(self, relocation: Relocation) -> None:
-        """The copy runs and the route names it: packets need not wait until its engine has taken it over, for
-        which the source's copy does."""
-        if relocation.state is not None and relocation.state.phase is Phase.RESUMING:
-            self._do(relocation, Release())
-
-    def _same_configuration(self, relocation: Relocation) -> bool:
-        digests = {
-            relocation.data[p][Answer.READY]["spec_digest"]
-            for p in Party
-            if Answer.READY in relocation.data.get(p, {})
-        }
-        return len(digests) == 1
+        relocation.said.note(party, report.reply)
+        reason, evidence = messages.reason(report.reply), messages.evidence(report.reply)
+        self._step(relocation, Heard(party, answer, reason, evidence))
 
     def _step(self, relocation: Relocation, event: Event) -> None:
         assert relocation.state is not None
@@ -230,30 +201,42 @@ class Driver:
         return SECONDS[deadline]
 
     def _send(self, relocation: Relocation, party: Party, verb: Verb) -> None:
-        source, target = relocation.data.get(Party.SOURCE, {}), relocation.data.get(Party.TARGET, {})
-        data: dict[str, Any] = {}
-        if verb is Verb.READY:
-            data = {"deadline": self._seconds(relocation, Deadline.DUMP)}
-        elif verb is Verb.FREEZE:
-            data = {"new_ip": target[Answer.READY]["new_ip"]}
-        elif verb is Verb.RESTORE:
-            data = {"seconds": self._seconds(relocation, Deadline.RESTORE)}
-            data |= {"stored": True} if "recovers" in relocation.move else {"dumped": source[Answer.DUMPED]}
-            data |= {"manifest": source["manifest"]} if "manifest" in source else {}
-        elif verb is Verb.DESTROY:
-            data = {"recovers": relocation.move.get("recovers")}
-        if verb in (Verb.READY, Verb.RESTORE):
-            data["verify"] = relocation.move.get("verify", True)
-            data |= self._peer(relocation.host(Party.TARGET if party is Party.SOURCE else Party.SOURCE))
         relocation.marks.setdefault(f"send:{verb}", time.monotonic())
-        message = {"relocation": relocation.move["id"], "party": party, "verb": verb, "data": data}
-        self.channels[relocation.host(party)].send(message)
+        request = messages.Request(relocation.move["id"], party, self._question(relocation, party, verb))
+        self.channels[relocation.host(party)].send(request)
 
-    def _peer(self, host: str) -> dict[str, str]:
-        """The other side's address; without one, no page stays behind."""
-        with contextlib.suppress(OSError):
-            return {"peer": socket.gethostbyname(self.addresses[host])}
-        return {}
+    def _question(self, relocation: Relocation, party: Party, verb: Verb) -> messages.Question:
+        move, said = relocation.move, relocation.said
+        verify = bool(move.get("verify", True))
+        match verb:
+            case Verb.READY:
+                deadline = self._seconds(relocation, Deadline.DUMP)
+                return messages.GetReady(deadline, verify, relocation.peers.get(party))
+            case Verb.FREEZE:
+                assert said.ready_target is not None
+                return messages.Freeze(said.ready_target.address)
+            case Verb.RESTORE:
+                dumped = None if "recovers" in move else said.dumped
+                seconds = self._seconds(relocation, Deadline.RESTORE)
+                return messages.Restore(seconds, verify, relocation.peers.get(party), dumped)
+            case Verb.COMMIT:
+                return messages.Commit()
+            case Verb.OWN:
+                return messages.Own()
+            case Verb.THAW:
+                return messages.Thaw()
+            case Verb.DESTROY:
+                recovers = move.get("recovers") if party is Party.SOURCE else None
+                return messages.Destroy(recovers)
+
+    def _peers(self, move: dict[str, Any]) -> dict[Party, str]:
+        """To each party the other's address; without one, no page stays behind. A name is looked up here,
+        ahead of the window."""
+        peers = {}
+        for party, other in ((Party.SOURCE, "target"), (Party.TARGET, "source")):
+            with suppress(OSError, KeyError):
+                peers[party] = socket.gethostbyname(self.addresses[move[other]])
+        return peers
 
     def _journal(self, relocation: Relocation, record: Record, reason: str) -> None:
         line = {"record": record, "at": time.time(), "reason": reason, "move": relocation.move}
@@ -268,7 +251,7 @@ class Driver:
         if phase is Phase.STORED:
             gateway.withhold(relocation.move["vip"])
             hold.sweep(relocation.move["id"])
-        outcome = report(relocation.move, relocation.data, relocation.marks, phase, reason)
+        outcome = report(relocation.move, relocation.said, relocation.marks, phase, reason)
         records.write(outcome_file(relocation.move["id"]), outcome)
         relocation.journal.close()
 

@@ -1,34 +1,91 @@
-"""What we ask of the Docker engine, and how a container's configuration travels. Uses Debian's
-python3-docker."""
+"""What we ask of the Docker engine, and how a container's configuration travels: the one client of its API.
 
+Plain HTTP over the engine's socket (docs.docker.com/reference/api/engine): importing a client library would
+cost more than most of what is asked here.
+"""
+
+import http.client
 import json
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from relocate_proxy import paths
+from relocate_proxy.messages import RestartPolicy
 
 JsonObject = dict[str, Any]
-ENGINE_SECONDS = 60
+SOCKET = "/run/docker.sock"
+ENGINE_SECONDS = 60.0
 RESTART_SECONDS = 20.0
+NO_ACCOUNT = "e30="  # X-Registry-Auth: {} in base64; the engine refuses a push without
 
 
 class EngineError(Exception):
-    """The engine refused; the message is its own, in one line."""
+    """The engine refused, or does not answer; the message is its own, in one line."""
 
 
-def client() -> Any:
-    """A low-level API client of the local engine.
+class NotFoundError(EngineError):
+    """The engine knows no such container, or image."""
 
-    Raises EngineError when the engine does not answer.
-    """
-    import docker
 
+class _Connection(http.client.HTTPConnection):
+    """To a Unix socket."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(SOCKET)
+
+
+def ask(
+    path: str, method: str = "GET", body: Any = None, *, seconds: float = ENGINE_SECONDS, **query: Any
+) -> Any:
+    """The engine's answer; None if it has no content. Raises EngineError or NotFoundError in its words."""
+    text = _answer(path, method, body, seconds, query)
+    return json.loads(text) if text.strip() else None
+
+
+def follow(path: str, method: str = "POST", **query: Any) -> Iterator[JsonObject]:
+    """The lines of an answer that tells of its progress. Raises EngineError, also for one that tells of an
+    error."""
+    for line in _answer(path, method, None, None, query).splitlines():
+        said: JsonObject = json.loads(line)
+        if "error" in said:
+            raise EngineError(" ".join(str(said["error"]).split()))
+        yield said
+
+
+def _answer(path: str, method: str, body: Any, seconds: float | None, query: JsonObject) -> bytes:
+    connection = _Connection("docker", timeout=seconds)
+    headers = {"X-Registry-Auth": NO_ACCOUNT, "Content-Type": "application/json"}
+    words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in query.items()}
     try:
-        return docker.APIClient(base_url="unix:///run/docker.sock", version="auto", timeout=ENGINE_SECONDS)
-    except docker.errors.DockerException as error:
+        connection.request(
+            method,
+            f"{path}?{urlencode(words)}" if words else path,
+            None if body is None else json.dumps(body),
+            headers,
+        )
+        response = connection.getresponse()
+        text = response.read()
+    except (OSError, http.client.HTTPException) as error:
         raise EngineError(f"the Docker engine does not answer: {error}") from None
+    finally:
+        connection.close()
+    if response.status < 400:
+        return text
+    kind = NotFoundError if response.status == 404 else EngineError
+    raise kind(_complaint(text) or f"{method} {path}: {response.status}")
+
+
+def _complaint(text: bytes) -> str:
+    try:
+        return " ".join(str(json.loads(text)["message"]).split())
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def patiently(act: Callable[[], None]) -> None:
@@ -44,31 +101,53 @@ def patiently(act: Callable[[], None]) -> None:
             time.sleep(0.5)
 
 
-def inspect(name: str) -> JsonObject:
-    """`docker inspect NAME`. Raises EngineError when there is no such container."""
-    import docker
-
-    try:
-        document: JsonObject = client().inspect_container(name)
-    except docker.errors.NotFound:
-        raise EngineError(f"no container {name!r} on this host") from None
+def inspect(name: str, seconds: float = ENGINE_SECONDS) -> JsonObject:
+    """`docker inspect NAME`. Raises NotFoundError when there is no such container."""
+    document: JsonObject = ask(f"/containers/{quote(name)}/json", seconds=seconds)
     return document
 
 
+def containers(everything: bool = False) -> list[JsonObject]:
+    """`docker ps`; with ``everything`` of those too that do not run. Blocks on no container that is being
+    started."""
+    return list(ask("/containers/json", all=everything))
+
+
 def specification(document: JsonObject, image: str) -> JsonObject:
-    """What the target needs to create the same container from ``image`` (a reference it can pull)."""
+    """What the target needs to create the same container from ``image`` (a reference it can pull).
+
+    A port of the host that the engine chose is the container's from now on: its clients know it.
+    """
     networks = document["NetworkSettings"]["Networks"]
     return {
         "name": document["Name"].lstrip("/"),
         "image": image,
         "image_name": document["Config"]["Image"],
         "config": document["Config"],
-        "host_config": document["HostConfig"],
+        "host_config": {
+            **document["HostConfig"],
+            "PortBindings": _bindings(document),
+            "PublishAllPorts": False,
+        },
         "networks": {
             name: {key: settings.get(key) for key in ("Aliases", "Links", "DriverOpts")}
             for name, settings in networks.items()
         },
     }
+
+
+def _bindings(document: JsonObject) -> JsonObject:
+    """The published ports as the tenant asked for them, with the numbers that the engine has given."""
+    asked = document["HostConfig"].get("PortBindings") or {}
+    given = {port: found for port, found in (document["NetworkSettings"].get("Ports") or {}).items() if found}
+    bindings: JsonObject = dict(asked)
+    for port, found in given.items():
+        wanted = asked.get(port) or [{"HostIp": "", "HostPort": ""}]
+        if any(not each.get("HostPort", "").isdigit() for each in wanted):
+            numbers = sorted({each["HostPort"] for each in found})
+            address = wanted[0].get("HostIp") or ""
+            bindings[port] = [{"HostIp": address, "HostPort": number} for number in numbers]
+    return bindings
 
 
 def create(spec: JsonObject) -> str:
@@ -77,55 +156,74 @@ def create(spec: JsonObject) -> str:
 
     Raises EngineError with the engine's own words.
     """
-    import docker
-
     body = dict(spec["config"], Image=spec["image"])
-    body["HostConfig"] = dict(
-        spec["host_config"], RestartPolicy={"Name": "no", "MaximumRetryCount": 0}, AutoRemove=False
-    )
+    body["HostConfig"] = dict(spec["host_config"], RestartPolicy=_policy(NEVER))
     body["NetworkingConfig"] = {"EndpointsConfig": spec["networks"]}
+    return str(ask("/containers/create", "POST", body, name=str(spec["name"]))["Id"])
+
+
+NEVER = RestartPolicy("no")
+
+
+def policy_of(document: JsonObject) -> RestartPolicy:
+    """The restart policy of a container's document, or of a specification's ``host_config``."""
+    found = document.get("HostConfig", document).get("RestartPolicy") or {}
+    return RestartPolicy(found.get("Name") or "no", int(found.get("MaximumRetryCount") or 0))
+
+
+def _policy(policy: RestartPolicy) -> JsonObject:
+    return {"Name": policy.name, "MaximumRetryCount": policy.retries}
+
+
+def hold_policy(name: str) -> None:
+    """Let the engine not start this container by itself. Harmless if it is so already. Raises EngineError."""
+    _set_policy(name, NEVER)
+
+
+def give_policy_back(name: str, policy: RestartPolicy) -> None:
+    """End `hold_policy`, unless the tenant has set another since, or has removed the container."""
     try:
-        answer = client().create_container_from_config(body, spec["name"])
-    except docker.errors.APIError as error:
-        raise EngineError(error.explanation or str(error)) from None
-    return str(answer["Id"])
-
-
-def restart_policy(name: str, policy: JsonObject) -> None:
-    """Set a container's restart policy; harmless if it is so already, or the container removes itself or is
-    gone."""
-    import docker
-
-    try:
-        client().update_container(name, restart_policy=policy)
-    except docker.errors.NotFound:
+        if policy_of(inspect(name)) == NEVER != policy:
+            _set_policy(name, policy)
+    except NotFoundError:
         return
-    except docker.errors.APIError as error:
-        if "AutoRemove" not in str(error.explanation):
-            raise EngineError(error.explanation or str(error)) from None
+
+
+def _set_policy(name: str, policy: RestartPolicy) -> None:
+    try:
+        ask(f"/containers/{quote(name)}/update", "POST", {"RestartPolicy": _policy(policy)})
+    except EngineError as error:
+        if "AutoRemove" not in str(error):  # it has none, and never will
+            raise
 
 
 def remove(name: str) -> None:
     """Kill and remove a container and its anonymous volumes; done already is done."""
-    import docker
-
     try:
-        client().remove_container(name, v=True, force=True)
-    except docker.errors.NotFound:
+        ask(f"/containers/{quote(name)}", "DELETE", v=True, force=True)
+    except NotFoundError:
         return
-    except docker.errors.APIError as error:
-        if "is already in progress" not in str(error.explanation):
-            raise EngineError(error.explanation or str(error)) from None
+    except EngineError as error:
+        if "is already in progress" not in str(error):
+            raise
 
 
 def start(name: str) -> None:
     """`docker start NAME`. Raises EngineError with the engine's own words."""
-    import docker
+    ask(f"/containers/{quote(name)}/start", "POST")
 
-    try:
-        client().start(name)
-    except docker.errors.APIError as error:
-        raise EngineError(error.explanation or str(error)) from None
+
+def was_told_to_end(name: str, since: float) -> bool:
+    """Whether somebody has stopped, killed or removed the container since (seconds since the epoch): as
+    distinct from a crash, which the engine tells of by ``die`` alone."""
+    events = follow(
+        "/events",
+        "GET",
+        since=f"{since:.9f}",
+        until=f"{time.time():.9f}",
+        filters={"container": [name], "event": ["kill", "stop", "destroy"]},
+    )
+    return any(True for _ in events)
 
 
 def address(name: str) -> str:
@@ -135,9 +233,7 @@ def address(name: str) -> str:
 
 def find(name: str) -> str | None:
     """Id of the container called ``name``, or None. Never blocks on a container that is being started."""
-    for entry in client().containers(all=True, filters={"name": f"^/{name}$"}):
-        return str(entry["Id"])
-    return None
+    return next((str(each["Id"]) for each in containers(True) if f"/{name}" in (each["Names"] or ())), None)
 
 
 def push(image: str, repository: str) -> str:
@@ -146,21 +242,18 @@ def push(image: str, repository: str) -> str:
 
     Raises EngineError when the repository refuses.
     """
-    api = client()
-    identity = api.inspect_image(image)
+    identity = ask(f"/images/{quote(image)}/json")
     name = f"{repository}/relocate/{identity['Id'].removeprefix('sha256:')[:32]}"
     # In containerd's store an image is its manifest, and has this reference whether it was pushed or not.
     digest = identity["Id"]
     for reference in identity.get("RepoDigests") or []:
         if reference.startswith(f"{name}@") and reference != f"{name}@{digest}":
             return str(reference)
-    api.tag(identity["Id"], name, "latest")
-    for line in api.push(name, "latest", stream=True, decode=True):
-        if "error" in line:
-            raise EngineError(f"push to {repository}: {line['error']}")
-        said = line.get("aux", {})
+    ask(f"/images/{quote(identity['Id'])}/tag", "POST", repo=name, tag="latest")
+    for said in follow(f"/images/{quote(name)}/push", tag="latest"):
+        more = said.get("aux", {})
         # Of an index of several platforms it pushes the one manifest that is here.
-        digest = said.get("Digest") or said.get("selectedManifest", {}).get("digest") or digest
+        digest = more.get("Digest") or more.get("selectedManifest", {}).get("digest") or digest
     return f"{name}@{digest}"
 
 
@@ -169,25 +262,27 @@ def pull(reference: str, name: str) -> str:
 
     The tag ``name`` that the tenant used is given to it if that name is free or already means this image.
     """
-    import docker
-
-    api = client()
-    try:
-        identity = api.inspect_image(reference)["Id"]
-    except docker.errors.NotFound:
-        try:
-            api.pull(reference)
-        except docker.errors.APIError as error:
-            raise EngineError(f"pull {reference}: {error.explanation}") from None
-        identity = api.inspect_image(reference)["Id"]
+    identity = _image(reference)
+    if identity is None:
+        repository, _, digest = reference.partition("@")
+        for _ in follow("/images/create", fromImage=repository, tag=digest):
+            pass
+        identity = str(ask(f"/images/{quote(reference)}/json")["Id"])
     if name.startswith("sha256:"):
-        return str(identity)
-    try:
-        return name if api.inspect_image(name)["Id"] == identity else str(identity)
-    except docker.errors.NotFound:
+        return identity
+    has_name = _image(name)
+    if has_name is None:
         repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
-        api.tag(identity, repository, tag)
-        return name
+        ask(f"/images/{quote(identity)}/tag", "POST", repo=repository, tag=tag)
+    return name if has_name in (None, identity) else identity
+
+
+def _image(reference: str) -> str | None:
+    """Its id here, None if it is not here."""
+    try:
+        return str(ask(f"/images/{quote(reference)}/json")["Id"])
+    except NotFoundError:
+        return None
 
 
 def runc_state(container_id: str) -> JsonObject:

@@ -1,8 +1,7 @@
 """Which VIPs a host serves: those of containers that run on it, by the names that host0 last published."""
 
-from typing import Any
-
 from relocate_proxy import engine, nat, paths, records
+from relocate_proxy.messages import RestartPolicy
 
 PUBLISHED = paths.STATE / "published.json"
 
@@ -22,7 +21,7 @@ def remembered() -> dict[str, str]:
 def enrol(vips: dict[str, str]) -> dict[str, str]:
     """Serve the running containers among ``vips`` and those being restored here; ``{address: VIP}``."""
     local = {}
-    for container in engine.client().containers():
+    for container in engine.containers():
         name = container["Names"][0].lstrip("/")
         networks = container["NetworkSettings"]["Networks"]
         if name in vips and networks:
@@ -34,15 +33,16 @@ def enrol(vips: dict[str, str]) -> dict[str, str]:
 def _arriving() -> dict[str, str]:
     """Containers in their window here: the engine does not call them running yet."""
     carried = nat.carried()
-    facts = [records.read(records.facts_file(entry["id"], "target")) for entry in records.remembered()]
-    return {each["address"]: each["vip"] for each in facts if each and each["vip"] in carried}
+    facts = [records.TargetRecord(entry.id).read() for entry in records.remembered()]
+    return {each.address: each.vip for each in facts if each and each.address and each.vip in carried}
 
 
-def revive(facts: dict[str, Any]) -> None:
-    """Start the container that a power loss ended, as the engine would have, had we not held its policy.
+def revive(container_id: str, policy: RestartPolicy, vip: str, crashed: bool) -> None:
+    """Start a container that has ended, as the engine would have, had we not held its policy: one that
+    ``crashed``, or else that its host's loss of power has ended.
 
     Raises EngineError, also while the engine is not up yet.
     """
-    if facts["restart_policy"]["Name"] in ("always", "unless-stopped"):
-        engine.start(facts["container_id"])
-        nat.adopt(engine.address(facts["container_id"]), facts["vip"])
+    if policy.name in ("always", "unless-stopped") or (crashed and policy.name == "on-failure"):
+        engine.start(container_id)
+        nat.adopt(engine.address(container_id), vip)

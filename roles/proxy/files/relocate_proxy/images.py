@@ -1,11 +1,12 @@
-"""CRIU's images: the new IP goes into files.img, and a manifest of digests binds what was dumped to what
-is restored.
+"""CRIU's images: the new IP goes into files.img, and one digest binds what was dumped to what is
+restored.
 
 Formats: criu.org/Images. files.img is two magic words, then entries ``[u32 length][protobuf file_entry]``.
 """
 
 import hashlib
 import ipaddress
+import json
 import os
 import re
 import struct
@@ -73,10 +74,12 @@ def rewrite_address(files_img: Path, old: str, new: str) -> int:
     return changed
 
 
-def manifest(directory: Path, known: dict[str, str] | None = None) -> dict[str, str]:
-    """SHA-256 of every image, ``{name: digest}``; of those in ``known`` it is taken from there."""
+def digest_of_all(directory: Path, beside: list[str], known: dict[str, str] | None = None) -> str:
+    """One SHA-256 for the names and contents of all images, and for the digests of what travels ``beside``
+    them; an image that is in ``known`` is taken from there."""
     names = (entry for entry in sorted(directory.iterdir()) if entry.suffix in (".img", ".json"))
-    return {entry.name: (known or {}).get(entry.name) or _digest(entry) for entry in names}
+    digests = [[entry.name, (known or {}).get(entry.name) or _digest(entry)] for entry in names]
+    return hashlib.sha256(json.dumps([digests, beside]).encode()).hexdigest()
 
 
 class Follower:
@@ -95,7 +98,7 @@ class Follower:
                     return
 
     def digests(self) -> dict[str, str]:
-        """What `manifest` takes as known. To be called when the images are complete."""
+        """What `digest_of_all` takes as known. To be called when the images are complete."""
         for _ in self._blocks():
             os.sched_yield()
         return {path.name: found.hexdigest() for path, found in self.hashes.items()}
@@ -114,11 +117,15 @@ class Follower:
 
 def _digest(path: Path) -> str:
     found = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
+    with open(path, "rb", buffering=0, opener=_no_link) as stream:
         while block := stream.read(BLOCK_BYTES):
             found.update(block)
             os.sched_yield()  # to CRIU, if it waits for this core
     return found.hexdigest()
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def first_error(log: Path) -> str:
@@ -129,14 +136,3 @@ def first_error(log: Path) -> str:
         return ""
     errors = [match["words"] for line in lines if (match := ERROR_LINE.search(line))]
     return next((words for words in errors if not words.startswith(HARMLESS)), "")
-
-
-def refusal(storage: Path) -> str:
-    """Why the shared storage takes no images, in the system's words; empty if it does."""
-    probe = storage / "probe"
-    try:
-        probe.write_bytes(bytes(1 << 16))
-        probe.unlink()
-    except OSError as error:
-        return f"the shared storage takes no image: {error.strerror}"
-    return ""

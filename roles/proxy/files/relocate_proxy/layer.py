@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from relocate_proxy import beneath
+from relocate_proxy import beneath, shapes
 
 OPAQUE = "trusted.overlay.opaque"
 CLOCK_SLACK_SECONDS = 1.0  # ctime is taken from a coarse clock; copying a file twice is harmless
@@ -67,8 +67,8 @@ class Changes:
 class Packed:
     """SHA-256, in hexadecimal, of what ``pack`` wrote; ``archive`` is empty if no archive was needed."""
 
-    listing: str
-    archive: str = ""
+    listing: shapes.Digest
+    archive: shapes.Digest = ""
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,9 @@ def _archive(upper: Path, names: list[str], archive: Path, frozen: bool) -> str:
             return _pump(tar.stdout, stream)
 
 
-def unpack(archive: Path, root: Path, expected: Packed | None = None) -> None:
-    """Apply what ``pack`` wrote to the mounted root file system ``root`` of a container that does not run.
+def unpack(archive: Path, root: Path, expected: Packed | None = None) -> Packed:
+    """Apply what ``pack`` wrote to the mounted root file system ``root`` of a container that does not run;
+    return the digests of what was applied.
 
     Raises OSError when the target's disk or the archive fails, and, before anything is changed, when what
     lies there is not what is ``expected``, or names what cannot be part of a layer. What is extracted is
@@ -198,12 +199,13 @@ def unpack(archive: Path, root: Path, expected: Packed | None = None) -> None:
     """
     with beneath.regular_file(archive.with_suffix(".json")) as stream:
         listing = stream.read(LISTING_BYTES + 1)
+    listed = hashlib.sha256(listing).hexdigest()
     if expected:
-        _demand(hashlib.sha256(listing).hexdigest(), expected.listing, archive.with_suffix(".json"))
+        _demand(listed, expected.listing, archive.with_suffix(".json"))
     found = _listing(listing)
     if not (found.directories or found.others):
         _clear(root, found)
-        return
+        return Packed(listed)
     with beneath.regular_file(archive) as stream:
         if expected:
             _demand(hashlib.file_digest(stream, "sha256").hexdigest(), expected.archive, archive)
@@ -214,6 +216,7 @@ def unpack(archive: Path, root: Path, expected: Packed | None = None) -> None:
             digest = _pump(stream, tar.stdin)
     if expected:
         _demand(digest, expected.archive, archive)
+    return Packed(listed, digest)
 
 
 def _demand(digest: str, expected: str, path: Path) -> None:

@@ -8,8 +8,10 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from relocate_proxy import shapes
 
 TABLE = """
 add table ip relocate
@@ -70,20 +72,17 @@ def run(command: list[str], stdin: str = "") -> str:
 class Flow:
     """One conntrack entry: ports are those of the protocol, addresses are dotted quads."""
 
-    protocol: str
-    state: str
-    timeout: int
-    source: str
-    destination: str
-    source_port: int
-    destination_port: int
-    reply_source: str
-    reply_destination: str
-    reply_source_port: int
-    reply_destination_port: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    protocol: Annotated[str, shapes.matches("tcp|udp")]
+    state: Annotated[str, shapes.matches("[A-Z][A-Z0-9_]{0,31}|")]
+    timeout: Annotated[int, shapes.within(0, 2**31 - 1)]
+    source: shapes.Address
+    destination: shapes.Address
+    source_port: shapes.Port
+    destination_port: shapes.Port
+    reply_source: shapes.Address
+    reply_destination: shapes.Address
+    reply_source_port: shapes.Port
+    reply_destination_port: shapes.Port
 
 
 LINE = re.compile(

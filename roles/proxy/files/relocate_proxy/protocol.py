@@ -23,7 +23,8 @@ class Verb(StrEnum):
     READY = "ready"  # S, T: ready | failed
     FREEZE = "freeze"  # S: dumped | failed
     RESTORE = "restore"  # T: restored | failed
-    COMMIT = "commit"  # T: running | gone
+    COMMIT = "commit"  # T: resumed | gone
+    OWN = "own"  # T: running
     THAW = "thaw"  # S: thawed | stored | gone
     DESTROY = "destroy"  # S, T: destroyed
 
@@ -32,13 +33,15 @@ class Answer(StrEnum):
     """What a party says."""
 
     READY = "ready"
-    DUMPED = "dumped"  # S's vote
-    RESTORED = "restored"  # T's vote
-    RUNNING = "running"
+    DUMPED = "dumped"  # the images are complete; S does not thaw by itself any more
+    DIGESTED = "digested"  # S's vote: with the digest of what it dumped
+    RESTORED = "restored"  # T's vote: with the digest of what it restored from
+    RESUMED = "resumed"  # the copy executes
+    RUNNING = "running"  # it is T's engine's like any other; what becomes of it is T's alone
     THAWED = "thawed"
     DESTROYED = "destroyed"
     FAILED = "failed"
-    GONE = "gone"  # no copy here, and there never will be
+    GONE = "gone"  # no copy here that has executed, and there never will be
     STORED = "stored"  # gone from S, after its vote: the image is complete and newer than anything else
 
 
@@ -49,7 +52,7 @@ class Record(StrEnum):
     RECOVER = "recover"  # instead of BEGIN: the container is only in the image
     COMMIT = "commit"
     COMMIT_RECOVERY = "commit_recovery"
-    RUNNING = "running"
+    RESUMED = "resumed"  # clients may have overtaken S's copy: no way back to it
     ABORT = "abort"
     REVERT = "revert"
     DONE = "done"  # final: on the target
@@ -66,7 +69,10 @@ class Phase(StrEnum):
     ARMING_TARGET = "arming_target"
     DUMPING = "dumping"
     RESTORING = "restoring"
+    VOTING_SOURCE = "voting_source"
+    VOTING_TARGET = "voting_target"
     RESUMING = "resuming"
+    OWNING = "owning"
     REMOVING = "removing"
     UNDOING = "undoing"
     UNDOING_SOURCE = "undoing_source"
@@ -93,11 +99,17 @@ class Deadline(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A party answered; `reason` is for `failed`."""
+    """A party answered; `reason` is for `failed`, `evidence` for what both parties must say alike."""
 
     party: Party
     answer: Answer
     reason: str = field(default="", compare=False)
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Differs:
+    """What a party answered is not what the other did: the table's name for such a `Heard`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,199 +1,192 @@
 """The source's side of a relocation: arm, freeze and dump, thaw, destroy. Every step may be repeated."""
 
-import contextlib
-import hashlib
 import importlib
 import json
-import shutil
+import logging
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from relocate_proxy import engine, enrolment, images, layer, nat, pages, paths, preflight, records, units
+from relocate_proxy import engine, enrolment, images, layer, nat, pages, paths, preflight, units
+from relocate_proxy.messages import Dumped
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.protocol import Answer
+from relocate_proxy.records import Decision, SourceFacts, SourceRecord, Stage, unfired, write
 from relocate_proxy.stopwatch import Stopwatch
+from relocate_proxy.storage import StorageArea, Vote
 from relocate_proxy.urgency import be_second
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
 FREEZE_SECONDS = 2.0
 ABORT_SECONDS = 3.0
+ENGINE_SECONDS = 5.0
 WATCHDOG_SLACK_SECONDS = 1.0
 PAGES_SECONDS = 900.0  # of a container that runs elsewhere already
+log = logging.getLogger("relocate.source")
 
 
 class SourceError(Exception):
     """This step failed; the container is as it was, or will be thawed."""
 
 
-def arm(move: dict[str, Any]) -> dict[str, Any]:
+def offer(relocation: str, container: str, vip: str, repository: str) -> None:
+    """Look whether the container can leave, and put its image into the repository and its configuration on
+    the storage, from which the target creates it.
+
+    The container is not touched. Raises SourceError or EngineError; then nothing of it is open.
+    """
+    for stale in unfired(SourceRecord, container):
+        thaw(stale)
+    document = engine.inspect(container)
+    facts = _facts(container, vip, document)
+    record, area = SourceRecord(relocation), StorageArea(relocation)
+    try:
+        area.create()
+        record.write(facts, Stage.ARMING)
+        specification = engine.specification(document, engine.push(document["Image"], repository))
+        specification["descriptors"] = engine.runc_state(facts.container_id)["external_descriptors"]
+        configuration = area.write_configuration(specification)
+        log_bytes = area.copy_log(engine.log_file(facts.container_id), 0)
+        record.write(replace(facts, configuration=configuration, log_bytes=log_bytes), Stage.ARMING)
+    except Exception:
+        _give_up(relocation)
+        raise
+
+
+def arm(relocation: str) -> None:
     """Copy the writable layer ahead and park a dump of the container in front of CRIU.
 
-    ``move``: id, container, vip, repository. Returns what the coordinator and the target must know.
-    Raises SourceError or EngineError; then nothing is left armed.
+    After `offer`. Raises SourceError, EngineError or OSError; then nothing is left armed.
     """
-    relocation = move["id"]
-    storage = paths.storage_dir(relocation)
-    storage.mkdir(mode=0o700, exist_ok=True)
+    record, area = SourceRecord(relocation), StorageArea(relocation)
+    facts = record.read()
+    if facts is None:
+        raise SourceError("it was called off before it was armed")
     try:
-        for stale in records.unfired("source", move["container"]):
-            thaw(stale)
-        document = engine.inspect(move["container"])
-        facts = _facts(move, document)
-        records.write(records.open_record(relocation), facts, durable=True)
-        engine.restart_policy(facts["container_id"], {"Name": "no", "MaximumRetryCount": 0})
-        facts["spec_digest"] = _publish(document, move["repository"], storage, facts)
-        records.write(records.facts_file(relocation, "source"), facts)
-        _copy_layer(relocation, facts, storage)
-        _park(relocation, facts, storage)
-        if records.decided(relocation):  # by `recover`, which did not know how far this would come
-            records.write(records.open_record(relocation), facts, durable=True)
+        upper = engine.upper_dir(facts.rootfs)
+        found, snapshot = layer.changes(upper, layer.Snapshot())
+        packed = layer.pack(upper, found, area.layer(0), frozen=False)
+        record.write_snapshot(snapshot)
+        _park(record, facts, area)
+        if record.decision is not None:  # by `recover`, which did not know how far this would come
             raise SourceError("called off while it was being prepared")
-    except Exception as error:
-        with contextlib.suppress(OSError):
-            (storage / "failed").write_text(str(error))
-        with contextlib.suppress(engine.EngineError):
-            thaw(relocation)
+        record.write(replace(facts, layer=packed), Stage.ARMED)
+    except Exception:
+        _give_up(relocation)
         raise
-    return {"old_ip": facts["address"], "spec_digest": facts["spec_digest"]}
 
 
-def _facts(move: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    obstacles = preflight.obstacles(document)
-    if obstacles:
+def _give_up(relocation: str) -> None:
+    """Leave nothing behind of an arming that failed; if the engine does not answer, `recover` will."""
+    try:
+        thaw(relocation)
+    except engine.EngineError as error:
+        log.warning("%s: not settled here yet: %s", relocation, error)
+
+
+def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
+    if obstacles := preflight.obstacles(document):
         raise SourceError(f"{obstacles[0]['reason']}: {obstacles[0]['hint']}")
     if not document["State"]["Running"] or document["State"]["Paused"]:
         raise SourceError(
-            f"container {move['container']} is {document['State']['Status']}, only a running one can move"
+            f"container {container} is {document['State']['Status']}, only a running one can move"
         )
-    _refuse_held(document["Id"])
+    identity, pid = document["Id"], document["State"]["Pid"]
+    state = engine.runc_state(identity)
+    _refuse_held(state["cgroup_paths"][""])
     network = next(iter(document["NetworkSettings"]["Networks"].values()))
-    state = engine.runc_state(document["Id"])
-    return {
-        "relocation": move["id"],
-        "side": "source",
-        "container": move["container"],
-        "container_id": document["Id"],
-        "restart_policy": document["HostConfig"]["RestartPolicy"],
-        "pid": document["State"]["Pid"],
-        "address": network["IPAddress"],
-        "vip": move["vip"],
-        "cgroup": state["cgroup_paths"][""],
-        "rootfs": state["config"]["rootfs"],
-        "lazy": pages.wanted(document["Config"].get("Labels") or {}),
-        "sandbox": document["NetworkSettings"]["SandboxKey"],
-        "link": _host_link(document["State"]["Pid"]),
-    }
+    return SourceFacts(
+        container=container,
+        vip=vip,
+        container_id=identity,
+        pid=pid,
+        address=network["IPAddress"],
+        cgroup=state["cgroup_paths"][""],
+        rootfs=state["config"]["rootfs"],
+        sandbox=document["NetworkSettings"]["SandboxKey"],
+        link=_host_link(pid),
+        lazy=pages.wanted(document["Config"].get("Labels") or {}),
+    )
 
 
-def _refuse_held(container: str) -> None:
+def _refuse_held(cgroup: str) -> None:
     """What CRIU would refuse inside the window, or, of a traced process, try for as long as it may."""
-    cgroup = Path(engine.runc_state(container)["cgroup_paths"][""])
-    for obstacle in preflight.held((cgroup / "cgroup.procs").read_text().split()):
+    for obstacle in preflight.held(Path(cgroup, "cgroup.procs").read_text().split()):
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
 
 
 def _host_link(pid: int) -> str:
-    """Name of the host's end of the container's eth0."""
-    inside = nat.run(
-        ["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "type", "veth"]
+    """Name of the host's end of the container's eth0, which must be a port of a bridge. Raises SourceError:
+    whoever may configure the container's network can make it look like anything."""
+    inside = json.loads(
+        nat.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
     )
-    peer = json.loads(inside)[0]["link_index"]
-    return str(
-        next(
-            link["ifname"] for link in json.loads(nat.run(["ip", "-json", "link"])) if link["ifindex"] == peer
-        )
-    )
+    links = json.loads(nat.run(["ip", "-json", "link", "show", "type", "veth"]))
+    peer = inside[0].get("link_index")
+    link = next((each for each in links if each["ifindex"] == peer), None)
+    if link is None or not link.get("master"):
+        raise SourceError("its eth0 is not on a bridge of this host: attach it to a bridge network")
+    return str(link["ifname"])
 
 
-def _publish(document: dict[str, Any], repository: str, storage: Path, facts: dict[str, Any]) -> str:
-    """Put the image into the repository and the configuration on the storage; return the configuration's
-    SHA-256."""
-    spec = engine.specification(document, engine.push(document["Image"], repository))
-    spec["descriptors"] = engine.runc_state(facts["container_id"])["external_descriptors"]
-    text = json.dumps(spec)
-    records.write(storage / "spec.json", spec)
-    with contextlib.suppress(OSError):
-        shutil.copyfile(engine.log_file(facts["container_id"]), storage / "container.log")
-        facts["log_bytes"] = (storage / "container.log").stat().st_size
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _copy_layer(relocation: str, facts: dict[str, Any], storage: Path) -> None:
-    upper = engine.upper_dir(facts["rootfs"])
-    found, snapshot = layer.changes(upper, layer.Snapshot())
-    layer.pack(upper, found, storage / "layer-0.tar", frozen=False)
-    seen = {path: [inode, sorted(names)] for path, (inode, names) in snapshot.directories.items()}
-    records.write(
-        paths.run_dir(relocation) / "snapshot.json", {"taken_at": snapshot.taken_at, "directories": seen}
-    )
-
-
-def _snapshot(relocation: str) -> layer.Snapshot:
-    stored = records.read(paths.run_dir(relocation) / "snapshot.json")
-    directories = {path: (inode, frozenset(names)) for path, (inode, names) in stored["directories"].items()}
-    return layer.Snapshot(stored["taken_at"], directories)
-
-
-def _park(relocation: str, facts: dict[str, Any], storage: Path) -> None:
+def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
     """Start runc ahead of the freeze, under a root of its own where the network namespace counts as
     external."""
-    directory = paths.run_dir(relocation)
-    container = facts["container_id"]
-    state = engine.runc_state(container)
+    state = engine.runc_state(facts.container_id)
     for namespace in state["config"]["namespaces"]:
         if namespace["type"] == "NEWNET":
-            namespace["path"] = facts["sandbox"]
-    records.write(directory / "runc" / container / "state.json", state)
-    for name in ("images", "work-dump"):
-        (storage / name).mkdir(mode=0o700, exist_ok=True)
-    socket_path = directory / "dump.sock"
-    environment = {"PATH": f"{paths.BIN}:{paths.SYSTEM_PATH}", "RELOCATE_SOCKET": str(socket_path)}
+            namespace["path"] = facts.sandbox
+    write(record.runc_root / facts.container_id / "state.json", state)
+    environment = {"PATH": f"{paths.BIN}:{paths.SYSTEM_PATH}", "RELOCATE_SOCKET": str(record.socket)}
     command = ["/usr/bin/chrt", "--rr", "1", "/usr/sbin/runc"]  # the window waits for its answers
-    command += ["--root", str(directory / "runc"), "checkpoint"]
-    command += ["--image-path", str(storage / "images"), "--work-path", str(storage / "work-dump")]
-    command += ["--tcp-established", "--leave-running", container]
-    unit = units.name(relocation, "dump")
-    units.start(unit, command, directory / "dump.log", environment)
+    command += ["--root", str(record.runc_root), "checkpoint"]
+    command += ["--image-path", str(area.images), "--work-path", str(area.dump_work)]
+    command += ["--tcp-established", "--leave-running", facts.container_id]
+    unit = units.name(record.relocation, "dump")
+    units.start(unit, command, record.log, environment)
     try:
-        Parked.wait_for(socket_path, ARM_SECONDS, lambda: units.is_active(unit)).close()
+        Parked.wait_for(record.socket, ARM_SECONDS, lambda: units.is_active(unit)).close()
     except ParkedError as error:
-        words = (
-            (directory / "dump.log").read_text().splitlines()[-1:]
-            if (directory / "dump.log").exists()
-            else []
-        )
+        words = record.log.read_text().splitlines()[-1:] if record.log.exists() else []
         raise SourceError(f"{error} {' '.join(words)}".strip()) from None
 
 
 class Window:
     """The source inside the window; what can be ready beforehand is."""
 
-    def __init__(self, relocation: str, deadline: float, peer: str = "", verify: bool = True) -> None:
+    def __init__(self, relocation: str, deadline: float, peer: str | None, verify: bool) -> None:
         """Connect to the parked dump and arm the watchdog, which thaws ``deadline`` seconds from now
         unless the vote is in. ``peer``: the target's address, if pages may stay here for a while.
-        ``verify``: take digests of the images."""
-        self.relocation = relocation
-        self.facts = records.read(records.facts_file(relocation, "source"))
-        if not self.facts:
+        ``verify``: take digests of the images.
+
+        Raises SourceError when the container is not what was armed any more: its tenant has stopped, paused,
+        renamed or removed it, or it has ended by itself.
+        """
+        self.record, self.area = SourceRecord(relocation), StorageArea(relocation)
+        facts = self.record.read()
+        if facts is None or self.record.stage is Stage.ARMING or self.record.rebooted:
             raise SourceError(f"relocation {relocation} is not armed here")
-        records.fire(relocation)
-        self.dump = Parked.wait_for(paths.run_dir(relocation) / "dump.sock", 1.0)
+        self.facts = _held_by_us(self.record, facts)
+        self.dump = Parked.wait_for(self.record.socket, 1.0)
         self.deadline = time.monotonic() + deadline - WATCHDOG_SLACK_SECONDS
-        self.snapshot = _snapshot(relocation)
-        self.upper = engine.upper_dir(self.facts["rootfs"])
-        self.storage = paths.storage_dir(relocation)
-        self.dumped: dict[str, Any] = {}
+        self.snapshot = self.record.read_snapshot()
+        self.upper = engine.upper_dir(facts.rootfs)
         self.verify = verify
-        self.follower = images.Follower(self.storage / "images")
-        self.pages = pages.offer(relocation, peer) if self.facts.get("lazy") and peer else None
+        self.follower = images.Follower(self.area.images)
+        self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
+        self.frozen = False
+        self.layer: layer.Packed | None = None
+        self.dumped: Dumped | None = None
+        self.images = ""
         importlib.import_module("pycriu.images.fdinfo_pb2")  # so that the rewrite in the window need not
 
         watchdog = ["/usr/sbin/relocate-proxy", "thaw", relocation]
         units.start_after(units.name(relocation, "watchdog"), deadline, watchdog)
 
-    def freeze(self, new_address: str) -> dict[str, Any]:
+    def freeze(self, new_address: str) -> Dumped:
         """Freeze, cut the link, dump, write the new address, take the layer's last changes, vote.
 
         The link is cut after the freeze: an answer that it swallowed would be sent again by the copy's
@@ -204,58 +197,74 @@ class Window:
         watch = Stopwatch()
         self._freeze_cgroup()
         watch.lap("freeze")
-        nat.set_link(self.facts["link"], up=False)
+        nat.set_link(self.facts.link, up=False)
         watch.lap("cut")
         if self.pages:
             self.dump.send("pages={}:{}".format(*self.pages))
         self.dump.send("go")
-        rest: dict[str, Any] = {}
+        beside = _Beside(self, watch)
         ended = threading.Event()
-        beside = [threading.Thread(target=self._beside, args=(rest, watch))]
+        threads = [threading.Thread(target=beside.run)]
         if self.verify:
-            beside.append(threading.Thread(target=self._follow, args=(ended,)))
-        for thread in beside:
+            threads.append(threading.Thread(target=self._follow, args=(ended,)))
+        for thread in threads:
             thread.start()
         try:
             self.dump.wait("pages" if self.pages else "post-dump", self.deadline - time.monotonic())
         except ParkedError as error:
-            why = images.first_error(self.storage / "work-dump" / "dump.log") or images.refusal(self.storage)
-            raise SourceError(f"CRIU dump: {why or error}") from None
+            raise SourceError(f"CRIU dump: {self.area.dump_error() or error}") from None
         finally:
             ended.set()
-            for thread in beside:
+            for thread in threads:
                 thread.join()
         watch.lap("dump")
         watch.phases(self.dump.seen)
-        if "error" in rest:
-            raise SourceError(rest["error"])
-        images.rewrite_address(self.storage / "images" / "files.img", self.facts["address"], new_address)
+        if beside.error:
+            raise SourceError(beside.error)
+        images.rewrite_address(self.area.images / "files.img", self.facts.address, new_address)
         watch.lap("rewrite")
-        if not records.decide(self.relocation, "voted"):
+        if not self.record.decide(Decision.VOTED):
             raise SourceError("the deadline passed and the container was thawed")
-        addresses = {"old_ip": self.facts["address"], "new_ip": new_address}
-        self.dumped = {**watch.document(), **addresses, **rest}
-        if self.pages:
-            self.dumped["pages"] = self.pages[1]
-        records.write(_vote_on_storage(self.relocation), self.dumped)
+        assert self.facts.restart_policy is not None
+        self.layer = beside.layer
+        self.dumped = Dumped(
+            old_ip=self.facts.address,
+            new_ip=new_address,
+            carried=beside.flows,
+            restart_policy=self.facts.restart_policy,
+            layer=beside.layer,
+            pages=self.pages[1] if self.pages else None,
+            laps=watch.laps,
+            spans=watch.spans,
+        )
+        self.area.write_vote(Vote(self.dumped))
         return self.dumped
 
-    def manifest(self) -> dict[str, str]:
-        """Digests of the images, which the target waits for before its vote."""
-        digests = images.manifest(self.storage / "images", self.follower.digests())
-        records.write(_vote_on_storage(self.relocation), {**self.dumped, "manifest": digests})
-        return digests
+    def digest(self) -> str:
+        """Of the images and of the layer; the other half of the vote. Empty if nobody is to compare."""
+        assert self.dumped is not None
+        if self.verify and not self.images:
+            self.images = self.area.digest([self.facts.layer, self.layer], self.follower.digests())
+            self.area.write_vote(Vote(self.dumped, self.images))
+        return self.images
 
     def undo(self) -> None:
         """Go on after a freeze that failed; what another agent's thaw has forgotten is known here. It cannot
         be voted upon any more."""
-        with contextlib.suppress(engine.EngineError):
-            if not thaw(self.relocation, unless_voted=True):
+        try:
+            if not thaw(self.record.relocation, unless_voted=True):
                 return
-        _unfreeze(self.facts)
+        except engine.EngineError as error:  # the container goes on all the same
+            log.warning("%s: not settled here yet: %s", self.record.relocation, error)
+        if self.frozen:
+            _unfreeze(self.facts)
 
     def _freeze_cgroup(self) -> None:
-        cgroup = Path(self.facts["cgroup"])
+        cgroup = Path(self.facts.cgroup)
+        if "frozen 1" in (cgroup / "cgroup.events").read_text():
+            raise SourceError("its tenant has paused it")
+        self.record.note_frozen()
+        self.frozen = True
         (cgroup / "cgroup.freeze").write_text("1")
         deadline = time.monotonic() + FREEZE_SECONDS
         while "frozen 1" not in (cgroup / "cgroup.events").read_text():
@@ -264,32 +273,60 @@ class Window:
             time.sleep(0.0003)
 
     def _follow(self, ended: threading.Event) -> None:
-        """Digests of what there is of the memory already; a failure leaves them to `manifest`."""
+        """Digests of what there is of the memory already; a failure leaves them to `digest`."""
         be_second()
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self.follower.follow(ended)
 
-    def _beside(self, rest: dict[str, Any], watch: Stopwatch) -> None:
-        """What runs on the other core while CRIU dumps."""
-        try:
-            with watch.beside("layer"):
-                found, _ = layer.changes(self.upper, self.snapshot)
-                if found:
-                    layer.pack(self.upper, found, self.storage / "layer-1.tar")
-                rest["layer"] = bool(found)
-            with watch.beside("flows"):
-                rest["flows"] = [
-                    flow.to_json() for flow in nat.flows_of(self.facts["address"], self.facts["vip"])
-                ]
-            rest["log"] = self._log_tail()
-        except Exception as error:
-            rest["error"] = f"{type(error).__name__}: {error}"
 
-    def _log_tail(self) -> str:
-        with contextlib.suppress(OSError), engine.log_file(self.facts["container_id"]).open("rb") as stream:
-            stream.seek(self.facts.get("log_bytes", 0))
-            return stream.read().decode(errors="surrogateescape")
-        return ""
+class _Beside:
+    """What runs on the other core while CRIU dumps: the layer's last changes, the flows, the log."""
+
+    def __init__(self, window: Window, watch: Stopwatch) -> None:
+        self.window, self.watch = window, watch
+        self.layer: layer.Packed | None = None  # nothing changed
+        self.flows = ""
+        self.error = ""
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+
+    def _run(self) -> None:
+        window, facts = self.window, self.window.facts
+        with self.watch.beside("layer"):
+            found, _ = layer.changes(window.upper, window.snapshot)
+            if found:
+                self.layer = layer.pack(window.upper, found, window.area.layer(1))
+        with self.watch.beside("flows"):
+            self.flows = window.area.write_flows(nat.flows_of(facts.address, facts.vip))
+        window.area.copy_log(engine.log_file(facts.container_id), 1, facts.log_bytes)
+
+
+def _held_by_us(record: SourceRecord, facts: SourceFacts) -> SourceFacts:
+    """Note that host0 has taken it up, and see to it that the engine does not start the container by itself
+    from now on: after a loss of power it would be the second that lives.
+
+    What the tenant has made of the container since it was armed comes first. Raises SourceError, EngineError.
+    """
+    if record.stage is Stage.FIRED and facts.restart_policy is not None:
+        return facts  # an agent before this one did
+    try:
+        document = engine.inspect(facts.container_id)
+    except engine.NotFoundError:
+        raise SourceError("its tenant has removed it since") from None
+    if document["State"]["Pid"] != facts.pid or not _alive(facts):
+        raise SourceError("it has ended, or was restarted, since it was armed")
+    if document["State"]["Paused"]:
+        raise SourceError("its tenant has paused it")
+    if document["Name"].lstrip("/") != facts.container:
+        raise SourceError(f"its tenant has renamed it to {document['Name'].lstrip('/')}")
+    fired = replace(facts, restart_policy=engine.policy_of(document), fired_at=time.time())
+    record.write(fired, Stage.FIRED)
+    engine.hold_policy(facts.container_id)
+    return fired
 
 
 def thaw(relocation: str, unless_voted: bool = False) -> bool:
@@ -299,45 +336,65 @@ def thaw(relocation: str, unless_voted: bool = False) -> bool:
     may thaw. Raises EngineError when the engine does not answer: the container goes on, and all that is the
     engine's is for the next call.
     """
-    if not records.decide(relocation, "thawed") and unless_voted:
+    record = SourceRecord(relocation)
+    if not record.decide(Decision.THAWED) and unless_voted:
         return False
-    facts = records.read(records.open_record(relocation))
-    if not facts:
+    facts = record.read()
+    if facts is None:
         return True
-    with contextlib.suppress(OSError):
-        Parked(paths.run_dir(relocation) / "dump.sock").abort(ABORT_SECONDS)
-    _unfreeze(facts)
+    with suppress(OSError):  # there is none any more
+        Parked(record.socket).abort(ABORT_SECONDS)
+    if record.was_frozen:
+        _unfreeze(facts)
     units.stop(units.name(relocation, "dump"))
     pages.withdraw(relocation)
     units.stop(units.name(relocation, "watchdog"))
-    if not _alive(facts):
-        enrolment.revive(facts)
-    engine.restart_policy(facts["container_id"], facts["restart_policy"])
-    records.forget(relocation)
+    _leave_to_its_tenant(record, facts)
+    record.forget()
+    log.info("%s: thawed", relocation)
     return True
 
 
-def _alive(facts: dict[str, Any]) -> bool:
-    with contextlib.suppress(OSError):
-        return facts["container_id"] in Path(f"/proc/{facts['pid']}/cgroup").read_text()
-    return False
+def _leave_to_its_tenant(record: SourceRecord, facts: SourceFacts) -> None:
+    """Give the engine back what it was kept from: the restart policy, and what that would have done
+    meanwhile. Raises EngineError."""
+    if facts.restart_policy is None:
+        return  # it was never kept from anything
+    if not _alive(facts) and (code := _exit_code(facts)) is not None:
+        crashed = not record.rebooted and code != 0
+        enrolment.revive(facts.container_id, facts.restart_policy, facts.vip, crashed)
+    engine.give_policy_back(facts.container_id, facts.restart_policy)
 
 
-def _unfreeze(facts: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        (Path(facts["cgroup"]) / "cgroup.freeze").write_text("0")
-    with contextlib.suppress(OSError):
-        nat.set_link(facts["link"], up=True)
+def _exit_code(facts: SourceFacts) -> int | None:
+    """With which code the container has ended; None if its tenant wanted it to since host0 took it up."""
+    try:
+        code = int(engine.inspect(facts.container_id)["State"]["ExitCode"])
+    except engine.NotFoundError:
+        return None
+    return None if engine.was_told_to_end(facts.container_id, facts.fired_at) else code
 
 
-def _vote_on_storage(relocation: str) -> Path:
-    """What the vote said. It lies beside the images, since after a power loss it is worth what they are."""
-    return paths.storage_dir(relocation) / "dumped.json"
+def _alive(facts: SourceFacts) -> bool:
+    try:
+        return facts.container_id in Path(f"/proc/{facts.pid}/cgroup").read_text()
+    except OSError:
+        return False
 
 
-def _owes_pages(relocation: str) -> bool:
-    """Whether the images that were voted for lack pages which only this host has."""
-    return "pages" in records.read(_vote_on_storage(relocation))
+def _unfreeze(facts: SourceFacts) -> None:
+    """Of a container that has ended there is nothing to thaw. One that its tenant has paused while it stood
+    still for us is paused again."""
+    freezer = Path(facts.cgroup, "cgroup.freeze")
+    with suppress(OSError):
+        freezer.write_text("0")
+        nat.set_link(facts.link, up=True)
+        try:
+            paused = engine.inspect(facts.container_id, ENGINE_SECONDS)["State"]["Paused"]
+        except engine.EngineError:
+            return
+        if paused:
+            freezer.write_text("1")
 
 
 def _await_last_page(relocation: str) -> None:
@@ -348,20 +405,41 @@ def _await_last_page(relocation: str) -> None:
     pages.withdraw(relocation)
 
 
-def answer_thaw(relocation: str) -> Answer:
-    """Thaw for the coordinator and say what became of the container: thawed, stored (only in the image)
-    or gone."""
-    facts = records.read(records.open_record(relocation))
-    if not facts:
-        return Answer.THAWED
-    alive = _alive(facts)
-    if not alive and not paths.storage_dir(relocation).exists():
+def _vote(area: StorageArea) -> Vote | None:
+    """Raises SourceError without the storage, or when it cannot be read."""
+    if not area.is_there:
         raise SourceError("the shared storage, which may have the container, is not here")
-    if not alive and _vote_on_storage(relocation).exists() and not _owes_pages(relocation):
-        return Answer.STORED
-    with contextlib.suppress(engine.EngineError) if alive else contextlib.nullcontext():
+    try:
+        return area.read_vote()
+    except ValueError as error:
+        raise SourceError(f"the vote on the shared storage: {error}") from None
+
+
+def answer_thaw(relocation: str) -> Answer:
+    """Thaw for the coordinator and say what became of the container: thawed (it goes on, or is as its tenant
+    has left it), stored (only in the image) or gone (with this host's power).
+
+    Raises SourceError or EngineError when that cannot be told now.
+    """
+    record = SourceRecord(relocation)
+    facts = record.read()
+    if facts is None:
+        return Answer.THAWED
+    if _alive(facts):
+        try:
+            thaw(relocation)
+        except engine.EngineError as error:  # it lives, and `settle` gives the engine its part back
+            log.warning("%s: not settled here yet: %s", relocation, error)
+        return Answer.THAWED
+    if facts.restart_policy is None or _exit_code(facts) is None:
         thaw(relocation)
-    return Answer.THAWED if alive else Answer.GONE
+        return Answer.THAWED
+    vote = _vote(StorageArea(relocation))
+    if vote is not None and vote.dumped.pages is None:
+        return Answer.STORED
+    rebooted = record.rebooted
+    thaw(relocation)
+    return Answer.GONE if rebooted else Answer.THAWED
 
 
 def destroy(relocation: str) -> None:
@@ -371,15 +449,17 @@ def destroy(relocation: str) -> None:
 
     Raises EngineError when the engine does not answer; the coordinator repeats.
     """
-    facts = records.read(records.open_record(relocation))
-    if not facts:
+    record = SourceRecord(relocation)
+    facts = record.read()
+    if facts is None:
         return
     units.stop(units.name(relocation, "watchdog"))
-    if _owes_pages(relocation):
+    if facts.lazy:
         _await_last_page(relocation)
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
-    nat.forget_flows(facts["address"])
-    engine.remove(facts["container_id"])
-    nat.disown(facts["address"], facts["vip"])
+    nat.forget_flows(facts.address)
+    engine.remove(facts.container_id)
+    nat.disown(facts.address, facts.vip)
     units.stop(units.name(relocation, "dump"))
-    records.forget(relocation)
+    record.forget()
+    log.info("%s: the source's copy is removed", relocation)

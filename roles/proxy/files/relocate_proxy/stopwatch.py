@@ -6,19 +6,31 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
+from relocate_proxy.messages import Lap, Span
+
 
 class Stopwatch:
     """Laps since construction, and spans: what was done beside the laps, from threads and by CRIU."""
 
     def __init__(self) -> None:
         self.begun = self.last = time.monotonic()
-        self.laps: list[dict[str, Any]] = []
-        self.spans: list[dict[str, Any]] = []
+        self._laps: list[Lap] = []
+        self._spans: list[Span] = []
+
+    @property
+    def laps(self) -> tuple[Lap, ...]:
+        """In their order."""
+        return tuple(self._laps)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """In the order of their ends."""
+        return tuple(self._spans)
 
     def lap(self, name: str) -> None:
         """End the lap called ``name``."""
         now = time.monotonic()
-        self.laps.append({"name": name, "ms": round((now - self.last) * 1000, 2)})
+        self._laps.append(Lap(name, round((now - self.last) * 1000, 2)))
         self.last = now
 
     @contextmanager
@@ -39,8 +51,4 @@ class Stopwatch:
 
     def _span(self, name: str, begun: float, ended: float) -> None:
         at, ms = round((begun - self.begun) * 1000, 2), round((ended - begun) * 1000, 2)
-        self.spans.append({"name": name, "at": at, "ms": ms})
-
-    def document(self) -> dict[str, list[dict[str, Any]]]:
-        """``laps`` and ``spans``, for a message."""
-        return {"laps": self.laps, "spans": self.spans}
+        self._spans.append(Span(name, at, ms))

@@ -1,141 +1,140 @@
-"""The target's side of a relocation: arm, restore up to the vote, commit, destroy, settle. Every step
+"""The target's side of a relocation: arm, restore up to the vote, commit, own, destroy, settle. Every step
 may be repeated."""
 
-import contextlib
-import hashlib
 import ipaddress
 import json
+import logging
 import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from relocate_proxy import engine, enrolment, images, layer, nat, paths, records, units
+from relocate_proxy import engine, enrolment, images, layer, nat, paths, units
+from relocate_proxy.messages import Dumped, Restored
 from relocate_proxy.parked import Parked, ParkedError
+from relocate_proxy.records import Stage, TargetFacts, TargetRecord, unfired, write
 from relocate_proxy.stopwatch import Stopwatch
+from relocate_proxy.storage import StorageArea, StorageError, Vote
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
-SOURCE_SECONDS = 30.0  # until the source has begun
-LAYER_SECONDS = 1800.0  # a large writable layer takes its time, outside the window
 RESUME_SECONDS = 10.0
 ABORT_SECONDS = 10.0
 START_SECONDS = 15.0
 ENGINE_UNITS = ("docker", "containerd")
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-
-
-Manifest = Callable[[], dict[str, str]]
+log = logging.getLogger("relocate.target")
 
 
 class TargetError(Exception):
     """This step failed; nothing of the copy has executed."""
 
 
-def arm(move: dict[str, Any]) -> dict[str, Any]:
-    """Create the container here and park its restore in front of CRIU; the layer's first copy is applied.
+def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
+    """Create the container here and park its restore in front of CRIU.
 
-    ``move``: id, container, vip, and ``recovers``, the id of a stored relocation, if its images are what is
-    to be restored. Waits for what the source's ``arm``, which runs at the same time, puts on the storage.
-    Raises TargetError or EngineError; then nothing is left of it here.
+    After the source's `offer`, whose configuration it reads; or of a container of which only the images of
+    the relocation ``recovers`` are left. Raises TargetError, EngineError or OSError; then nothing of it is
+    left here.
     """
-    relocation = move["id"]
-    storage = paths.storage_dir(move.get("recovers") or relocation)
+    area = StorageArea(recovers or relocation)
     try:
-        _wait_for(storage, storage, SOURCE_SECONDS)
-        text = _wait_for(storage / "spec.json", storage).read_bytes()
-        spec = json.loads(text)
-        for stale in records.unfired("target", spec["name"]):
+        specification, configuration = area.read_configuration()
+        name = str(specification["name"])
+        for stale in unfired(TargetRecord, name):
             destroy(stale)
-        existing = engine.find(spec["name"])
-        if existing:
-            raise TargetError(
-                f"a container named {spec['name']} is on the target already: remove or rename it"
-            )
-        spec["image"] = engine.pull(spec["image"], spec["image_name"])
-        container = engine.create(spec)
-        facts = {
-            "relocation": relocation,
-            "container": spec["name"],
-            "container_id": container,
-            "vip": move["vip"],
-            "storage": str(storage),
-        }
-        facts["restart_policy"] = spec["host_config"]["RestartPolicy"]
-        records.write(records.open_record(relocation), {**facts, "side": "target"}, durable=True)
-        _prepare(relocation, facts, spec, storage)
-        facts["spec_digest"] = hashlib.sha256(text).hexdigest()
-        records.write(records.facts_file(relocation, "target"), facts)
-        layer.unpack(
-            _wait_for(storage / "layer-0.json", storage, LAYER_SECONDS).with_suffix(".tar"),
-            Path(facts["rootfs"]),
+        if engine.find(name):
+            raise TargetError(f"a container named {name} is on the target already: remove or rename it")
+        specification["image"] = engine.pull(specification["image"], specification["image_name"])
+        facts = TargetFacts(
+            container=name,
+            vip=vip,
+            container_id=engine.create(specification),
+            storage=recovers or relocation,
+            restart_policy=engine.policy_of(specification["host_config"]),
+            configuration=configuration,
         )
-        if move.get("recovers"):
-            _take_over(storage, facts["address"])
-        if not records.open_record(relocation).exists():
-            raise TargetError("called off while it was being prepared")
+        TargetRecord(relocation).write(facts, Stage.ARMING)
+        _prepare(TargetRecord(relocation), facts, specification["descriptors"], area)
     except Exception:
         destroy(relocation)
         raise
-    return {"new_ip": facts["address"]}
 
 
-def _take_over(storage: Path, address: str) -> None:
-    """Make complete images, written for a target that never ran them, ready for ``address``."""
-    dumped = records.read(storage / "dumped.json")
-    if "manifest" in dumped and images.manifest(storage / "images") != dumped["manifest"]:
-        raise TargetError("the stored images are not what was dumped")
-    images.rewrite_address(storage / "images" / "files.img", dumped["new_ip"], address)
-    dumped |= {"new_ip": address, "manifest": images.manifest(storage / "images")}
-    records.write(storage / "dumped.json", dumped)
+def fill(relocation: str) -> None:
+    """Apply the first copy of the writable layer to the container that `arm` has created.
 
-
-def _wait_for(path: Path, storage: Path, seconds: float = ARM_SECONDS) -> Path:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        if (storage / "failed").exists():
-            raise TargetError("the source could not be armed")
-        if time.monotonic() > deadline:
-            raise TargetError(f"the source put no {path.name} on the shared storage within {seconds:.0f} s")
-        time.sleep(0.02)
-    return path
-
-
-def _prepare(relocation: str, facts: dict[str, Any], spec: dict[str, Any], storage: Path) -> None:
-    """Start the container through the engine; our OCI runtime holds it before its first instruction."""
-    container = facts["container_id"]
-    directory = paths.run_dir(relocation)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with contextlib.suppress(FileNotFoundError):
-        log = engine.log_file(container)
-        shutil.copyfile(storage / "container.log", log)
-        log.chmod(0o640)
-    for name in ("images", "work-restore"):
-        (storage / name).mkdir(mode=0o700, exist_ok=True)
-    # runc restore reads this before it talks to CRIU; the dump will write the same
-    (storage / "images" / "descriptors.json").write_text(json.dumps(spec["descriptors"]))
-    shim_socket = directory / "restore.sock"
-    order = {
-        "images": str(storage / "images"),
-        "work": str(storage / "work-restore"),
-        "socket": str(shim_socket),
-    }
-    records.write(paths.TARGETS / container / "order.json", order)
-    unit = units.name(relocation, "start")
-    units.start(unit, ["/usr/bin/docker", "start", container], directory / "start.log")
+    After the source's `arm`, which writes it. Raises TargetError or OSError; then nothing is left of it here.
+    """
+    record = TargetRecord(relocation)
+    facts = record.read()
+    if facts is None:
+        raise TargetError("it was called off before it was armed")
     try:
-        Parked.wait_for(shim_socket, ARM_SECONDS, lambda: units.is_active(unit)).close()
+        area = StorageArea(facts.storage)
+        packed = layer.unpack(area.layer(0), Path(facts.rootfs))
+        facts = replace(facts, layer=packed)
+        if facts.storage != relocation:
+            _take_over(area, facts)
+        if record.read() is None:
+            raise TargetError("called off while it was being prepared")
+        record.write(facts, Stage.ARMED)
+    except Exception:
+        destroy(relocation)
+        raise
+
+
+def _take_over(area: StorageArea, facts: TargetFacts) -> None:
+    """Make complete images, written for a target that never ran them, ready for this one's address."""
+    vote = _stored_vote(area)
+    layers = [facts.layer, vote.dumped.layer]
+    if vote.images and area.digest(layers) != vote.images:
+        raise TargetError("the stored images are not what was dumped")
+    images.rewrite_address(area.images / "files.img", vote.dumped.new_ip, facts.address)
+    dumped = replace(vote.dumped, new_ip=facts.address)
+    area.write_vote(Vote(dumped, area.digest(layers) if vote.images else ""))
+
+
+def _stored_vote(area: StorageArea) -> Vote:
+    """What the source voted with, if the images are all there is of the container. Raises TargetError."""
+    try:
+        vote = area.read_vote()
+    except (ValueError, StorageError, OSError) as error:
+        raise TargetError(f"the stored images: {error}") from None
+    if vote is None:
+        raise TargetError("the stored images are not complete")
+    return vote
+
+
+def _prepare(record: TargetRecord, facts: TargetFacts, descriptors: list[str], area: StorageArea) -> None:
+    """Start the container through the engine; our OCI runtime holds it before its first instruction."""
+    container = facts.container_id
+    area.append_log(0, engine.log_file(container))
+    area.write_descriptors(descriptors)
+    order = {"images": str(area.images), "work": str(area.restore_work), "socket": str(record.socket)}
+    write(paths.TARGETS / container / "order.json", order)
+    unit = units.name(record.relocation, "start")
+    units.start(unit, ["/usr/bin/docker", "start", container], record.log)
+    try:
+        Parked.wait_for(record.socket, ARM_SECONDS, lambda: units.is_active(unit)).close()
     except ParkedError as error:
-        raise TargetError(_start_error(directory, container) or str(error)) from None
+        raise TargetError(_start_error(record.run, container) or str(error)) from None
     config = json.loads(_bundle(container).joinpath("config.json").read_text())
     namespace = next(n["path"] for n in config["linux"]["namespaces"] if n["type"] == "network")
-    facts |= {"rootfs": config["root"]["path"], "namespace": namespace, "address": _address(namespace)}
-    facts["waiter"] = units.main_pid(unit)
-    facts["engine"] = [pid for each in ENGINE_UNITS if (pid := units.main_pid(each))]
-    _prime_neighbour(facts["address"])
+    prepared = replace(
+        facts,
+        rootfs=config["root"]["path"],
+        namespace=namespace,
+        address=_address(namespace),
+        waiter=units.main_pid(unit),
+        engine=tuple(pid for each in ENGINE_UNITS if (pid := units.main_pid(each))),
+    )
+    _prime_neighbour(prepared.address)
+    record.write(prepared, Stage.ARMING)
 
 
 def _bundle(container: str) -> Path:
@@ -145,7 +144,7 @@ def _bundle(container: str) -> Path:
 def _start_error(directory: Path, container: str) -> str:
     keeper = paths.TARGETS / container / "keeper.error"
     for log in (keeper, directory / "start.log"):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             for line in log.read_text().splitlines():
                 if line.strip():
                     return line.removeprefix("Error response from daemon: ").strip()
@@ -164,63 +163,72 @@ def _address(namespace: str) -> str:
 def _prime_neighbour(address: str) -> None:
     """One datagram to the discard port: the host and the container learn each other's MAC ahead of the
     window."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, suppress(OSError):
         sender.sendto(b"", (address, 9))
 
 
 class Window:
     """The target inside the window; what can be ready beforehand is."""
 
-    def __init__(self, relocation: str) -> None:
-        """Connect to the parked restore. Raises TargetError when it is not armed here."""
-        self.relocation = relocation
-        self.facts = records.read(records.facts_file(relocation, "target"))
-        if not self.facts:
+    def __init__(self, relocation: str, peer: str | None = None) -> None:
+        """Connect to the parked restore. ``peer``: the source's address, if pages are to be fetched from it.
+        Raises TargetError when it is not armed here."""
+        self.record = TargetRecord(relocation)
+        facts = self.record.read()
+        if facts is None or self.record.stage is Stage.ARMING or self.record.rebooted:
             raise TargetError(f"relocation {relocation} is not armed here")
-        records.fire(relocation)
-        self.storage = Path(self.facts["storage"])
-        self.peer = ""  # the source's address, if pages are to be fetched from it
-        nat.expect(self.facts["address"], self.facts["vip"])
+        self.facts, self.peer = facts, peer
+        self.area = StorageArea(facts.storage)
+        if self.record.stage is Stage.ARMED:
+            self.record.write(facts, Stage.FIRED)
+        nat.expect(facts.address, facts.vip)
         try:
-            self.shim = Parked.wait_for(paths.run_dir(relocation) / "restore.sock", 1.0)
+            self.shim = Parked.wait_for(self.record.socket, 1.0)
         except ParkedError as error:
             raise TargetError(f"the parked restore is gone: {error}") from None
 
-    def restore(
-        self, dumped: dict[str, Any], seconds: float, manifest: Manifest | None = None
-    ) -> dict[str, Any]:
+    def stored(self) -> Dumped:
+        """What the source voted with, if the images are all there is of the container."""
+        return _stored_vote(self.area).dumped
+
+    def restore(self, dumped: Dumped, seconds: float, verify: bool) -> Restored:
         """Bring CRIU to the point where all is restored and nothing has executed: the vote.
 
-        ``dumped``: what the source voted with; ``manifest`` waits for the images' digests, which follow;
-        without one they were checked before, or need not be. Raises TargetError; the copy is dead then.
+        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from.
+        Raises TargetError or OSError; the copy is dead then, or will be when it is destroyed.
         """
         watch = Stopwatch()
-        if dumped["layer"]:
-            layer.unpack(self.storage / "layer-1.tar", Path(self.facts["rootfs"]))
+        if dumped.layer:
+            layer.unpack(self.area.layer(1), Path(self.facts.rootfs), dumped.layer)
             watch.lap("layer")
         failures: list[str] = []
+        digests: list[str] = []
         works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
-        if manifest:
-            works.append(lambda: self._verify(manifest, watch))
+        if verify:
+            works.append(lambda: digests.append(self._digest(dumped, watch)))
         beside = [threading.Thread(target=self._guarded, args=(work, failures)) for work in works]
         try:
-            if "pages" in dumped:
-                self.shim.send(f"pages={self.peer}:{dumped['pages']}")
+            if dumped.pages is not None:
+                self.shim.send(f"pages={self.peer}:{dumped.pages}")
             self.shim.send("go")
             for thread in beside:
                 thread.start()
             self.shim.wait("post-restore", seconds)
         except ParkedError as error:
-            failures.append(f"CRIU restore: {self._why() or error}")
+            failures.append(f"CRIU restore: {self.area.restore_error() or error}")
         for thread in beside:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         if failures:
             raise TargetError(failures[0])
         if not _engine_will_own(self.facts):
             raise TargetError("the engine ended, or was restarted, while it waited for the copy")
+        if dumped.restart_policy != self.facts.restart_policy:  # its tenant has set another since
+            self.facts = replace(self.facts, restart_policy=dumped.restart_policy)
+            self.record.write(self.facts, Stage.FIRED, durable=False)
         watch.lap("restore")
         watch.phases(self.shim.seen)
-        return {**watch.document(), "new_ip": self.facts["address"]}
+        return Restored(self.facts.address, "".join(digests), watch.laps, watch.spans)
 
     @staticmethod
     def _guarded(work: Callable[[], None], failures: list[str]) -> None:
@@ -229,41 +237,38 @@ class Window:
         except Exception as error:
             failures.insert(0, str(error))
 
-    def _why(self) -> str:
-        return images.first_error(self.storage / "work-restore" / "restore.log")
-
-    def stored(self) -> dict[str, Any]:
-        """What the source voted with, if the images are all there is of the container."""
-        return records.read(self.storage / "dumped.json")
-
-    def _verify(self, manifest: Manifest, watch: Stopwatch) -> None:
-        """Runs beside the restore: nothing of the copy executes before the vote, which waits for this."""
+    def _digest(self, dumped: Dumped, watch: Stopwatch) -> str:
+        """Runs beside the restore: nothing of the copy executes before the votes are compared."""
         with watch.beside("digests"):
-            mine = images.manifest(self.storage / "images")
-        with watch.beside("digests of the source"):
-            theirs = manifest()
-        if theirs != mine:
-            raise TargetError("an image was changed on the shared storage between dump and restore")
+            return self.area.digest([self.facts.layer, dumped.layer])
 
-    def _connect(self, dumped: dict[str, Any], watch: Stopwatch) -> None:
+    def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
-        flows = [nat.Flow(**flow) for flow in dumped["flows"]]
         with watch.beside("flows"):
-            nat.insert(flows, dumped["old_ip"], self.facts["address"])
+            flows = [
+                flow
+                for flow in self.area.read_flows(dumped.carried)
+                if self.facts.vip in (flow.destination, flow.reply_destination)
+            ]
+            nat.insert(flows, dumped.old_ip, self.facts.address)
         with watch.beside("address"):
-            nat.carry(self.facts["vip"])
-        if dumped["log"]:
-            with engine.log_file(self.facts["container_id"]).open("ab") as stream:
-                stream.write(dumped["log"].encode(errors="surrogateescape"))
+            nat.carry(self.facts.vip)
+        self.area.append_log(1, engine.log_file(self.facts.container_id))
 
 
 def resume(relocation: str, shim: Parked | None) -> bool:
-    """Let the copy run; True if it does, False if there is none and never will be. Idempotent."""
-    facts = records.read(records.facts_file(relocation, "target"))
-    if not facts or facts.get("running"):
-        return bool(facts)
+    """Let the copy run; True if it does, False if none has and none ever will. Idempotent."""
+    record = TargetRecord(relocation)
+    facts = record.read()
+    if facts is None:
+        return False
+    if record.stage is Stage.RUNNING:
+        return True
+    if record.rebooted:
+        destroy(relocation)
+        return False
     try:
-        shim = shim or Parked.wait_for(paths.run_dir(relocation) / "restore.sock", 1.0)
+        shim = shim or Parked.wait_for(record.socket, 1.0)
         if not _engine_will_own(facts):
             destroy(relocation)
             return False
@@ -271,79 +276,96 @@ def resume(relocation: str, shim: Parked | None) -> bool:
         shim.wait("post-resume", RESUME_SECONDS)
     except (ParkedError, OSError):
         _wait_for_end(units.name(relocation, "start"))  # CRIU may still be killing an inert copy
-        if not _is_running(facts["container_id"]):
+        if not _is_running(facts.container_id):
             destroy(relocation)
             return False
-    announce = ["nsenter", f"--net={facts['namespace']}", "arping", "-q", "-U", "-c", "1", "-I", "eth0"]
-    threading.Thread(target=subprocess.run, args=([*announce, facts["address"]],), kwargs=QUIET).start()
+    announce = ["nsenter", f"--net={facts.namespace}", "arping", "-q", "-U", "-c", "1", "-I", "eth0"]
+    threading.Thread(target=subprocess.run, args=([*announce, facts.address],), kwargs=QUIET).start()
     return True
 
 
-def take_over(relocation: str) -> bool:
-    """Wait until the running copy is the engine's; False if the engine was lost before, and the copy ended.
+def own(relocation: str) -> None:
+    """Wait until the engine owns the copy that has run. Idempotent.
 
-    An engine that ends before `docker start` has returned does not know the container when it is back.
-    Idempotent.
+    If the engine was lost before `docker start` had returned it does not know the copy, which is ended: the
+    container is this host's all the same, and starts again as its restart policy says when it is settled.
+    Raises TargetError when it cannot be told yet; the coordinator repeats.
     """
-    facts = records.read(records.facts_file(relocation, "target"))
-    if facts.get("running"):
-        return True
-    deadline = time.monotonic() + START_SECONDS
-    while _start_waits(facts) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    if (paths.run_dir(relocation) / "start.log").read_text().strip():
-        _end_restore(facts["container_id"])
-        destroy(relocation)
-        return False
-    records.write(records.facts_file(relocation, "target"), {**facts, "running": True})
-    return True
+    record = TargetRecord(relocation)
+    facts = record.read()
+    if facts is None or record.stage is Stage.RUNNING:
+        return
+    if not record.rebooted:
+        deadline = time.monotonic() + START_SECONDS
+        while _start_waits(facts):
+            if time.monotonic() > deadline:
+                raise TargetError("the engine does not take the copy over")
+            time.sleep(0.001)
+        if not _is_owned(facts):
+            log.warning("%s: the engine was lost before it owned the copy, which is ended", relocation)
+            _end_restore(facts.container_id)
+    record.write(facts, Stage.RUNNING)
 
 
-def _engine_will_own(facts: dict[str, Any]) -> bool:
+def _is_owned(facts: TargetFacts) -> bool:
+    """Whether the engine says that the copy's first process is the container's. Raises EngineError."""
+    state = engine.inspect(facts.container_id)["State"]
+    return bool(state["Running"]) and int(state["Pid"]) == _init(facts.container_id)
+
+
+def _engine_will_own(facts: TargetFacts) -> bool:
     """Whether `docker start` waits, and for the daemons that it was begun with: one that came anew does not
     know the copy, and that containerd has ended `docker start` may not have heard yet."""
-    return _start_waits(facts) and all(Path(f"/proc/{pid}").exists() for pid in facts.get("engine", ()))
+    return _start_waits(facts) and all(Path(f"/proc/{pid}").exists() for pid in facts.engine)
 
 
-def _start_waits(facts: dict[str, Any]) -> bool:
+def _start_waits(facts: TargetFacts) -> bool:
     """Whether `docker start` still waits for the copy."""
-    with contextlib.suppress(OSError):
-        return facts["container_id"].encode() in Path(f"/proc/{facts.get('waiter', 0)}/cmdline").read_bytes()
-    return False
+    try:
+        return facts.container_id.encode() in Path(f"/proc/{facts.waiter}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _init(container: str) -> int:
+    """The pid of the copy's first process, 0 if there is none."""
+    try:
+        return int((paths.TARGETS / container / "init.pid").read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _is_running(container: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((paths.TARGETS / container / "init.pid").read_text())
-        return f"{container}" in Path(f"/proc/{pid}/cgroup").read_text()
-    return False
+    try:
+        return container in Path(f"/proc/{_init(container)}/cgroup").read_text()
+    except OSError:
+        return False
 
 
 def destroy(relocation: str) -> None:
-    """Remove the inert copy and all that was prepared for it. Idempotent; never called after COMMIT.
+    """Remove the inert copy and all that was prepared for it. Idempotent; of a copy that has run it does
+    nothing.
 
     Raises EngineError when the engine does not answer; the coordinator repeats.
     """
-    facts = records.read(records.facts_file(relocation, "target")) or records.read(
-        records.open_record(relocation)
-    )
-    if facts.get("running"):
+    record = TargetRecord(relocation)
+    facts = record.read()
+    if facts is None or record.stage is Stage.RUNNING:
         return
-    container = facts.get("container_id")
-    if container:
-        with contextlib.suppress(OSError):
-            Parked(paths.run_dir(relocation) / "restore.sock").abort(ABORT_SECONDS)
-        if not _wait_for_end(units.name(relocation, "start")):
-            _end_restore(container)
-            _wait_for_end(units.name(relocation, "start"))
-        engine.remove(container)
-        with contextlib.suppress(OSError):  # gone, unless runc, whose it is, was missing
-            _cgroup(container).rmdir()
-        shutil.rmtree(paths.TARGETS / container, ignore_errors=True)
-        if "address" in facts:
-            nat.disown(facts["address"], facts["vip"])
-            nat.forget_flows(facts["address"])
-    records.forget(relocation)
+    with suppress(OSError):  # there is none any more
+        Parked(record.socket).abort(ABORT_SECONDS)
+    if not _wait_for_end(units.name(relocation, "start")):
+        _end_restore(facts.container_id)
+        _wait_for_end(units.name(relocation, "start"))
+    engine.remove(facts.container_id)
+    with suppress(OSError):  # gone, unless runc, whose it is, was missing
+        _cgroup(facts.container_id).rmdir()
+    shutil.rmtree(paths.TARGETS / facts.container_id, ignore_errors=True)
+    if facts.address:
+        nat.disown(facts.address, facts.vip)
+        nat.forget_flows(facts.address)
+    record.forget()
+    log.info("%s: nothing of it is left here", relocation)
 
 
 def _wait_for_end(unit: str) -> bool:
@@ -359,7 +381,7 @@ def _wait_for_end(unit: str) -> bool:
 def _end_restore(container: str) -> None:
     """A restore that hangs hears no abort: end CRIU and what it has made so far, all in the container's
     cgroup (cgroup.kill, kernel.org: admin-guide/cgroup-v2)."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):  # the runtime has not made it yet
         (_cgroup(container) / "cgroup.kill").write_text("1")
 
 
@@ -370,13 +392,20 @@ def _cgroup(container: str) -> Path:
 
 def settle(relocation: str) -> None:
     """Make the moved container an ordinary one: its restart policy back, nothing of ours left but the
-    VIP; started if this host lost power since. Idempotent."""
-    facts = records.read(records.open_record(relocation))
-    if not facts:
+    VIP; started if this host lost power, or its engine, since it ran. Idempotent. Raises EngineError."""
+    record = TargetRecord(relocation)
+    facts = record.read()
+    if facts is None:
         return
     _wait_for_end(units.name(relocation, "start"))
-    if not records.facts_file(relocation, "target").exists():
-        enrolment.revive(facts)
-    engine.restart_policy(facts["container_id"], facts["restart_policy"])
-    shutil.rmtree(paths.TARGETS / facts["container_id"], ignore_errors=True)
-    records.forget(relocation)
+    shutil.rmtree(paths.TARGETS / facts.container_id, ignore_errors=True)
+    try:
+        state = engine.inspect(facts.container_id)["State"]
+        if not state["Running"] and not engine.was_told_to_end(facts.container_id, since=0.0):
+            crashed = not record.rebooted and state["ExitCode"] != 0
+            enrolment.revive(facts.container_id, facts.restart_policy, facts.vip, crashed)
+    except engine.NotFoundError:
+        pass  # its tenant has removed it
+    engine.give_policy_back(facts.container_id, facts.restart_policy)
+    record.forget()
+    log.info("%s: settled", relocation)

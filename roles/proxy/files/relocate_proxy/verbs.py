@@ -1,10 +1,10 @@
 """The verbs of `relocate-proxy`. Imports stay inside: a verb starts as fast as what it needs."""
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -40,25 +40,54 @@ def _each(moves: list[JsonObject], work: Callable[[JsonObject], JsonObject]) -> 
         return list(pool.map(guarded, moves))
 
 
+def offer(arguments: list[str]) -> int:
+    """On sources: look at the containers of ``{"host", "moves", "repository"}``, and put on the storage what
+    their targets create them from."""
+
+    def one(move: JsonObject, document: JsonObject) -> None:
+        from relocate_proxy import source
+
+        if move["source"] == document["host"] and "recovers" not in move:
+            source.offer(move["id"], move["container"], move["vip"], document["repository"])
+
+    return _step(one)
+
+
 def arm(arguments: list[str]) -> int:
-    """Arm this host's share of ``{"host", "moves", "repository"}``."""
-    from relocate_proxy import paths
+    """On both: prepare the dump, with the layer's first copy, and the restore."""
 
-    document = _read()
-
-    def one(move: JsonObject) -> JsonObject:
+    def one(move: JsonObject, document: JsonObject) -> None:
         from relocate_proxy import source, target
 
-        if move["source"] == document["host"]:
-            return {} if "recovers" in move else source.arm({**move, "repository": document["repository"]})
-        return target.arm(move)
+        if move["target"] == document["host"]:
+            target.arm(move["id"], move["vip"], move.get("recovers"))
+        elif "recovers" not in move:
+            source.arm(move["id"])
 
+    return _step(one)
+
+
+def fill(arguments: list[str]) -> int:
+    """On targets: apply the layer's first copy."""
+
+    def one(move: JsonObject, document: JsonObject) -> None:
+        from relocate_proxy import target
+
+        if move["target"] == document["host"]:
+            target.fill(move["id"])
+
+    return _step(one)
+
+
+def _step(act: Callable[[JsonObject, JsonObject], None]) -> int:
+    """One step of arming, for this host's share of the moves."""
+    document = _read()
     mine = [move for move in document["moves"] if document["host"] in (move["source"], move["target"])]
-    for move in mine:
-        if move["source"] == document["host"] and "recovers" not in move:
-            # The target looks for it, and need not wait for the moves that come before on this host.
-            with contextlib.suppress(OSError):
-                paths.storage_dir(move["id"]).mkdir(mode=0o700, exist_ok=True)
+
+    def one(move: JsonObject) -> JsonObject:
+        act(move, document)
+        return {}
+
     return _print({"results": _each(mine, one)})
 
 
@@ -127,7 +156,7 @@ def remembered(arguments: list[str]) -> int:
     """The relocations that this host has not settled."""
     from relocate_proxy import records
 
-    return _print({"open": records.remembered()})
+    return _print({"open": [asdict(entry) for entry in records.remembered()]})
 
 
 def publish(arguments: list[str]) -> int:
@@ -189,7 +218,9 @@ def shim(arguments: list[str]) -> int:
 VERBS: dict[str, Callable[[list[str]], int]] = {
     verb.__name__: verb
     for verb in (
+        offer,
         arm,
+        fill,
         settle,
         fire,
         coordinate,
