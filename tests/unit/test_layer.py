@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relocate_proxy import layer
+from relocate_proxy import layer, tar
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts are device nodes: only root can make them")
 
@@ -352,15 +352,15 @@ def test_an_archive_writes_nothing_outside_the_root(
     (tmp_path / "outside").mkdir()
     archive = tmp_path / "layer-0.tar"
     aim = link.format(outside=tmp_path / "outside")
-    with tarfile.open(archive, "w") as tar:
+    with tarfile.open(archive, "w") as stream:
         entry = tarfile.TarInfo("p")
         entry.type, entry.linkname = tarfile.SYMTYPE, aim
         if where == "in the archive":
-            tar.addfile(entry)
+            stream.addfile(entry)
         else:
             (merged / "p").symlink_to(aim)
-        tar.addfile(tarfile.TarInfo("p/relocate-escaped"))
-        tar.addfile(tarfile.TarInfo("../relocate-escaped"))
+        stream.addfile(tarfile.TarInfo("p/relocate-escaped"))
+        stream.addfile(tarfile.TarInfo("../relocate-escaped"))
     listing(archive, others=["p", "q"])
     with contextlib.suppress(OSError):
         layer.unpack(archive, merged)
@@ -433,3 +433,32 @@ def test_an_archive_that_is_none_is_an_error_of_tar(merged: Path, tmp_path: Path
     (tmp_path / "layer-0.tar").write_bytes(b"no archive" * 100_000)
     with pytest.raises(OSError, match="tar: "):
         layer.unpack(tmp_path / "layer-0.tar", merged)
+
+
+@as_root
+def test_a_tar_that_was_started_ahead_waits_for_the_archive(
+    upper: Path, merged: Path, tmp_path: Path
+) -> None:
+    (upper / "a").write_text("x")
+    found, _ = layer.changes(upper, layer.Snapshot())
+    with contextlib.closing(tar.Extraction(merged)) as waiting:
+        packed = layer.pack(upper, found, tmp_path / "layer-1.tar")
+        layer.unpack(tmp_path / "layer-1.tar", merged, packed, waiting)
+    assert tree(merged) == {"a": "x"}
+
+
+@as_root
+def test_a_tar_that_nobody_fed_ends_in_silence(merged: Path) -> None:
+    waiting = tar.Extraction(merged)
+    waiting.close()
+    waiting.close()
+    assert tree(merged) == {}
+
+
+@as_root
+def test_a_root_that_is_not_there_fails_in_one_line(upper: Path, merged: Path, tmp_path: Path) -> None:
+    (upper / "a").write_text("x")
+    found, _ = layer.changes(upper, layer.Snapshot())
+    layer.pack(upper, found, tmp_path / "layer-0.tar")
+    with pytest.raises(OSError, match="could not be confined"):
+        layer.unpack(tmp_path / "layer-0.tar", tmp_path / "gone" / "root")

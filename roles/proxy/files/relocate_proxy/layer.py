@@ -14,30 +14,16 @@ import hashlib
 import json
 import os
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
 
-from relocate_proxy import beneath, shapes
+from relocate_proxy import beneath, shapes, tar
 
 OPAQUE = "trusted.overlay.opaque"
 CLOCK_SLACK_SECONDS = 1.0  # ctime is taken from a coarse clock; copying a file twice is harmless
-BLOCK_BYTES = 1 << 18
 LISTING_BYTES = 1 << 28  # some millions of names
-XATTRS = ["--acls", "--xattrs", "--xattrs-include=*", "--xattrs-exclude=trusted.overlay.*"]
-TAR_CREATE = [
-    *("tar", "--create", "--no-recursion", "--numeric-owner", "--sparse", "--format=posix", *XATTRS),
-    *("--warning=no-file-ignored", "--warning=no-file-changed", "--ignore-failed-read", "--file=-"),
-    *("--null", "--verbatim-files-from", "--files-from=-"),
-]
-# Without the names of the listing: tar compares each member with each of them, a minute for 100,000 files.
-TAR_EXTRACT = [
-    *("tar", "--extract", "--numeric-owner", "--same-owner", "--preserve-permissions", "--sparse", *XATTRS),
-    *("--delay-directory-restore", "--file=-"),
-]
 
 
 @dataclass(frozen=True)
@@ -170,7 +156,7 @@ def pack(upper: Path, found: Changes, archive: Path, frozen: bool = True) -> Pac
     Raises OSError when the storage or the layer fails (tar's own words in it).
     """
     names = found.directories + found.others
-    digest = _archive(upper, names, archive, frozen) if names else ""
+    digest = tar.create(upper, names, archive, confined=not frozen) if names else ""
     listing = json.dumps(asdict(found)).encode()
     partial = archive.with_suffix(".partial")
     with beneath.new_file(partial) as stream:
@@ -179,18 +165,11 @@ def pack(upper: Path, found: Changes, archive: Path, frozen: bool = True) -> Pac
     return Packed(hashlib.sha256(listing).hexdigest(), digest)
 
 
-def _archive(upper: Path, names: list[str], archive: Path, frozen: bool) -> str:
-    with _memory() as listing, beneath.new_file(archive) as stream:
-        listing.write(b"\0".join(os.fsencode(name) for name in names))
-        listing.seek(0)
-        with _tar(TAR_CREATE, upper, not frozen, listing, subprocess.PIPE) as tar:
-            assert tar.stdout
-            return _pump(tar.stdout, stream)
-
-
-def unpack(archive: Path, root: Path, expected: Packed | None = None) -> Packed:
-    """Apply what ``pack`` wrote to the mounted root file system ``root`` of a container that does not run;
-    return the digests of what was applied.
+def unpack(
+    archive: Path, root: Path, expected: Packed | None = None, waiting: tar.Extraction | None = None
+) -> Packed:
+    """Apply what ``pack`` wrote to the mounted root file system ``root`` of a container that does not run,
+    through ``waiting`` if it was started ahead, there; return the digests of what was applied.
 
     Raises OSError when the target's disk or the archive fails, and, before anything is changed, when what
     lies there is not what is ``expected``, or names what cannot be part of a layer. What is extracted is
@@ -206,14 +185,13 @@ def unpack(archive: Path, root: Path, expected: Packed | None = None) -> Packed:
     if not (found.directories or found.others):
         _clear(root, found)
         return Packed(listed)
-    with beneath.regular_file(archive) as stream:
+    ready = contextlib.nullcontext(waiting) if waiting else contextlib.closing(tar.Extraction(root))
+    with ready as extraction, beneath.regular_file(archive) as stream:
         if expected:
             _demand(hashlib.file_digest(stream, "sha256").hexdigest(), expected.archive, archive)
             stream.seek(0)
         _clear(root, found)
-        with _tar(TAR_EXTRACT, root, True, subprocess.PIPE, subprocess.DEVNULL) as tar:
-            assert tar.stdin
-            digest = _pump(stream, tar.stdin)
+        digest = extraction.feed(stream)
     if expected:
         _demand(digest, expected.archive, archive)
     return Packed(listed, digest)
@@ -263,41 +241,3 @@ def _clear(root: Path, found: Changes) -> None:
                 beneath.remove(descriptor, path)
     finally:
         os.close(descriptor)
-
-
-def _memory() -> IO[bytes]:
-    return os.fdopen(os.memfd_create("relocate"), "w+b")
-
-
-def _pump(source: IO[bytes], sink: IO[bytes]) -> str:
-    """Copy all of it; the SHA-256 of what was read. A tar that has ended says itself why."""
-    digest = hashlib.sha256()
-    with contextlib.suppress(BrokenPipeError), sink:
-        while block := source.read(BLOCK_BYTES):
-            digest.update(block)
-            sink.write(block)
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _tar(
-    command: list[str], place: Path, confined: bool, stdin: IO[bytes] | int, stdout: int
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run tar in ``place``. Raises OSError with its last words if it failed."""
-    with _memory() as words:
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=None if confined else place,
-                preexec_fn=beneath.confinement(place) if confined else None,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=words,
-            )
-        except subprocess.SubprocessError:
-            raise OSError("tar could not be confined to the layer: that needs root's rights") from None
-        with process:
-            yield process
-        if process.returncode > 1 or process.returncode < 0:  # 1: a file changed while it was read
-            words.seek(0)
-            raise OSError(f"tar: {words.read().decode(errors='replace').strip().splitlines()[-1:]}")
