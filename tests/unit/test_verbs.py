@@ -12,7 +12,7 @@ from relocate_proxy import paths, source, verbs
 def test_no_target_waits_for_the_moves_that_its_source_arms_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    moves = [{"id": f"r-{number}", "source": "host1", "target": "host2"} for number in range(20)]
+    moves = [{"id": f"move-{number}", "source": "host1", "target": "host2"} for number in range(20)]
     there: list[int] = []
 
     def arm(move: dict[str, str]) -> dict[str, str]:
