@@ -1,9 +1,12 @@
 """Which VIPs a host serves: those of containers that run on it, by the names that host0 last published."""
 
+import re
 from typing import Any
 
-from relocate_proxy import engine, nat, paths, records
+from relocate_proxy import engine, nat, paths, preflight, records
 
+BRIDGE_NAME = "com.docker.network.bridge.name"
+INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 PUBLISHED = paths.STATE / "published.json"
 
 
@@ -20,15 +23,32 @@ def remembered() -> dict[str, str]:
 
 
 def enrol(vips: dict[str, str]) -> dict[str, str]:
-    """Serve the running containers among ``vips`` and those being restored here; ``{address: VIP}``."""
-    local = {}
-    for container in engine.client().containers():
-        name = container["Names"][0].lstrip("/")
-        networks = container["NetworkSettings"]["Networks"]
-        if name in vips and networks:
-            local[next(iter(networks.values()))["IPAddress"]] = vips[name]
-    nat.enrol(_arriving() | local)
+    """Serve the running containers among ``vips`` that take part, and those being restored here;
+    ``{address: VIP}``."""
+    client = engine.client()
+    local = dict(filter(None, (_served(container, vips) for container in client.containers())))
+    nat.enrol(_arriving() | local, _bridges(client.networks(filters={"driver": "bridge"})))
     return local
+
+
+def _served(container: dict[str, Any], vips: dict[str, str]) -> tuple[str, str] | None:
+    """Address and VIP of a container, by the engine's listing.
+
+    One that takes no part may have the name of one elsewhere that does: the VIP is not its own.
+    """
+    names = [name.lstrip("/") for name in container["Names"] if name.count("/") == 1]  # the others are links
+    mine = next((name for name in names if name in vips), None)
+    addresses = (network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values())
+    address = next(filter(None, addresses), None)
+    if mine is None or address is None or not preflight.enabled(container.get("Labels") or {}):
+        return None
+    return address, vips[mine]
+
+
+def _bridges(networks: list[dict[str, Any]]) -> set[str]:
+    """The bridges that have a name of their own; the engine calls the others br-ID."""
+    names = {(network.get("Options") or {}).get(BRIDGE_NAME) for network in networks}
+    return {name for name in names if name and INTERFACE.match(name)}
 
 
 def _arriving() -> dict[str, str]:

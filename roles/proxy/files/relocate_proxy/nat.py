@@ -17,6 +17,7 @@ add map ip relocate vip { type ipv4_addr : ipv4_addr ; }
 add set ip relocate member { type ipv4_addr ; }
 add set ip relocate carried { type ipv4_addr ; }
 add set ip relocate pair { type ipv4_addr . ipv4_addr ; }
+add set ip relocate bridges { type ifname ; }
 add chain ip relocate outbound { type nat hook postrouting priority 99 ; }
 add chain ip relocate guard { type filter hook forward priority -1 ; }
 add chain ip relocate own { type filter hook input priority -1 ; }
@@ -25,11 +26,13 @@ flush chain ip relocate guard
 flush chain ip relocate own
 add rule ip relocate outbound oifname "docker0" return
 add rule ip relocate outbound oifname "br-*" return
+add rule ip relocate outbound oifname @bridges return
 add rule ip relocate outbound snat to ip saddr map @vip
 add rule ip relocate guard ip saddr @member ct state new tcp flags & (fin|syn|rst|ack) != syn drop
 add rule ip relocate guard ct direction original ct original ip daddr @carried \
     ct original ip daddr . ip daddr != @pair drop
 add rule ip relocate own ip daddr @carried iifname != { "lo", "docker0" } iifname != "br-*" \
+    iifname != @bridges \
     meta l4proto != icmp drop
 """
 SETS = ("member", "carried", "pair")
@@ -150,10 +153,16 @@ def insert(flows: list[Flow], old: str, new: str) -> None:
             run(["conntrack", "-R", "-"], insertions(flows, old, new))
 
 
-def enrol(vips: dict[str, str]) -> None:
+def enrol(vips: dict[str, str], bridges: Iterable[str] = ()) -> None:
     """Serve exactly the containers of ``vips`` ({container address: VIP}): VIPs on lo, the outbound map,
-    the guard."""
+    the guard.
+
+    ``bridges``: those of the engine whose names are not like docker0 or br-ID. They must be named: the
+    host's own way out may be a bridge too, so the kind of an interface says nothing.
+    """
     script = TABLE + "flush map ip relocate vip\n" + "".join(f"flush set ip relocate {s}\n" for s in SETS)
+    script += "flush set ip relocate bridges\n"
+    script += "".join(f'add element ip relocate bridges {{ "{name}" }}\n' for name in sorted(bridges))
     run(["nft", "-f", "-"], script + "".join(_adding(address, vip) for address, vip in vips.items()))
     for vip in carried() - set(vips.values()):  # of containers that their tenants have removed
         run(["ip", "address", "delete", f"{vip}/32", "dev", "lo"])
