@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from relocate_proxy import enrolment, nat
+from relocate_proxy import enrolment, vips
 
 VIPS = {"web": "203.0.113.64", "db": "203.0.113.65"}
 
@@ -37,6 +37,6 @@ def test_only_who_takes_part_is_served_and_bridges_are_known_by_name(monkeypatch
     given: list[Any] = []
     monkeypatch.setattr(enrolment.engine, "client", Engine)
     monkeypatch.setattr(enrolment, "_arriving", lambda: {"172.18.0.9": "203.0.113.66"})
-    monkeypatch.setattr(nat, "enrol", lambda *what: given.extend(what))
+    monkeypatch.setattr(vips, "enrol", lambda *what: given.extend(what))
     assert enrolment.enrol(VIPS) == {"172.18.0.2": "203.0.113.64"}
     assert given == [{"172.18.0.9": "203.0.113.66", "172.18.0.2": "203.0.113.64"}, {"shop0", "docker0"}]

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ def test_what_has_ended_is_not_taken_up_again_after_a_crash(monkeypatch: pytest.
 
 
 def test_a_batch_is_followed_while_it_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr(fire.units, "begin", lambda *_, **__: None)
     monkeypatch.setattr(fire, "FOLLOW_SECONDS", 0.3)
     moves = [move(n) for n in range(1, 4)]
 
@@ -128,7 +127,7 @@ def test_a_batch_is_followed_while_it_gets_on(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_host_whose_answer_is_malformed_has_not_armed_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: outcome_file("move-2").write_text('{"a": 1}'))
+    monkeypatch.setattr(fire.units, "begin", lambda *_, **__: outcome_file("move-2").write_text('{"a": 1}'))
     moves = [move(1, "host3"), move(2)]
     said = {"host1": armed(*moves), "host2": armed(*moves), "host3": '{"results": 7}'}
     refused, fired = fire.fire({"moves": moves, "armed": said})

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, assert_never
 
-from relocate_proxy import coordinator, gateway, hold, nat, records, wire
+from relocate_proxy import coordinator, gateway, hold, records, shell, wire
 from relocate_proxy.channel import Channel, Events
 from relocate_proxy.hold import Hold, HoldError
 from relocate_proxy.journal import open_journal, outcome_file, read_journal
@@ -183,7 +183,7 @@ class Driver:
         for action in actions:
             try:
                 self._do(relocation, action)
-            except (HoldError, nat.NatError) as error:
+            except (HoldError, shell.ToolError) as error:
                 assert relocation.state is not None
                 if relocation.state.phase not in coordinator.UNDECIDED:
                     raise  # a crash: the unit starts again, and `resume` sets hold and route anew

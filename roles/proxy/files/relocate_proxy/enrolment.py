@@ -3,18 +3,18 @@
 import re
 from typing import Any
 
-from relocate_proxy import engine, nat, paths, preflight, records
+from relocate_proxy import engine, paths, preflight, records, vips
 
 BRIDGE_NAME = "com.docker.network.bridge.name"
 INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 PUBLISHED = paths.STATE / "published.json"
 
 
-def remember(vips: dict[str, str]) -> dict[str, str]:
+def remember(published: dict[str, str]) -> dict[str, str]:
     """Keep ``{container: VIP}`` of the whole fleet for the next boot; return it."""
-    if remembered() != vips:
-        records.write(PUBLISHED, vips, durable=True)
-    return vips
+    if remembered() != published:
+        records.write(PUBLISHED, published, durable=True)
+    return published
 
 
 def remembered() -> dict[str, str]:
@@ -22,27 +22,27 @@ def remembered() -> dict[str, str]:
     return records.read(PUBLISHED)
 
 
-def enrol(vips: dict[str, str]) -> dict[str, str]:
-    """Serve the running containers among ``vips`` that take part, and those being restored here;
+def enrol(published: dict[str, str]) -> dict[str, str]:
+    """Serve the running containers among ``published`` that take part, and those being restored here;
     ``{address: VIP}``."""
     client = engine.client()
-    local = dict(filter(None, (_served(container, vips) for container in client.containers())))
-    nat.enrol(_arriving() | local, _bridges(client.networks(filters={"driver": "bridge"})))
+    local = dict(filter(None, (_served(container, published) for container in client.containers())))
+    vips.enrol(_arriving() | local, _bridges(client.networks(filters={"driver": "bridge"})))
     return local
 
 
-def _served(container: dict[str, Any], vips: dict[str, str]) -> tuple[str, str] | None:
+def _served(container: dict[str, Any], published: dict[str, str]) -> tuple[str, str] | None:
     """Address and VIP of a container, by the engine's listing.
 
     One that takes no part may have the name of one elsewhere that does: the VIP is not its own.
     """
     names = [name.lstrip("/") for name in container["Names"] if name.count("/") == 1]  # the others are links
-    mine = next((name for name in names if name in vips), None)
+    mine = next((name for name in names if name in published), None)
     addresses = (network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values())
     address = next(filter(None, addresses), None)
     if mine is None or address is None or not preflight.enabled(container.get("Labels") or {}):
         return None
-    return address, vips[mine]
+    return address, published[mine]
 
 
 def _bridges(networks: list[dict[str, Any]]) -> set[str]:
@@ -53,7 +53,7 @@ def _bridges(networks: list[dict[str, Any]]) -> set[str]:
 
 def _arriving() -> dict[str, str]:
     """Containers in their window here: the engine does not call them running yet."""
-    carried = nat.carried()
+    carried = vips.carried()
     facts = [records.read(records.facts_file(entry["id"], "target")) for entry in records.remembered()]
     return {each["address"]: each["vip"] for each in facts if each and each["vip"] in carried}
 
@@ -65,4 +65,4 @@ def revive(facts: dict[str, Any]) -> None:
     """
     if facts["restart_policy"]["Name"] in ("always", "unless-stopped"):
         engine.start(facts["container_id"])
-        nat.adopt(engine.address(facts["container_id"]), facts["vip"])
+        vips.adopt(engine.address(facts["container_id"]), facts["vip"])

@@ -5,12 +5,11 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from relocate_proxy import answers, coordinator, paths, records
+from relocate_proxy import answers, coordinator, paths, records, units
 from relocate_proxy import batch as batches
 from relocate_proxy.answers import Armed
 from relocate_proxy.batch import Batch, Move
@@ -58,7 +57,7 @@ def fire(document: dict[str, Any]) -> list[dict[str, Any]]:
         return reports
     fired = Batch(batch[0]["id"], batch, document.get("parallel", 1))
     fired.write()
-    subprocess.run(["systemctl", "start", "--no-block", f"{fired.unit}.service"], check=True)
+    units.begin(fired.unit)
     return reports + _follow(fired)
 
 

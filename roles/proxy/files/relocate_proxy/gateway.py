@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from relocate_proxy import nat, paths, records
+from relocate_proxy import paths, records, shell
 from relocate_proxy.answers import Labelled, is_address
 
 VIPS = paths.STATE / "vips.json"
@@ -181,7 +181,7 @@ def _vip(container: Seen, entries: Table, pool: ipaddress.IPv4Network) -> str:
 
 def _answers(address: str) -> bool:
     """Whether a machine has this address: this one, or one that answers ARP for it to this one."""
-    (path,) = json.loads(nat.run(["ip", "-json", "route", "get", address]))
+    (path,) = json.loads(shell.run(["ip", "-json", "route", "get", address]))
     if path.get("type") == "local":
         return True
     if "gateway" in path:
@@ -189,32 +189,32 @@ def _answers(address: str) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
         probe.sendto(b"", (address, 9))
     time.sleep(ARP_SECONDS)
-    known = json.loads(nat.run(["ip", "-json", "neighbour", "show", "to", address, "dev", path["dev"]]))
+    known = json.loads(shell.run(["ip", "-json", "neighbour", "show", "to", address, "dev", path["dev"]]))
     return any("lladdr" in entry for entry in known)
 
 
 def route(vip: str, host: str) -> None:
     """Point the VIP at a host. Idempotent."""
     interface = settings()["host_interface"]
-    nat.run(["ip", "route", "replace", f"{vip}/32", "via", host, "dev", interface, "proto", ROUTE_PROTOCOL])
+    shell.run(["ip", "route", "replace", f"{vip}/32", "via", host, "dev", interface, "proto", ROUTE_PROTOCOL])
 
 
 def unroute(vip: str) -> None:
     """Point the VIP nowhere. Idempotent."""
     if vip in routed():
-        nat.run(["ip", "route", "delete", f"{vip}/32", "proto", ROUTE_PROTOCOL])
+        shell.run(["ip", "route", "delete", f"{vip}/32", "proto", ROUTE_PROTOCOL])
 
 
 def routed() -> dict[str, tuple[str, str]]:
     """Our routes: VIP to host and interface, both empty for one that is withheld."""
-    listing = json.loads(nat.run(["ip", "-json", "route", "show", "proto", ROUTE_PROTOCOL]) or "[]")
+    listing = json.loads(shell.run(["ip", "-json", "route", "show", "proto", ROUTE_PROTOCOL]) or "[]")
     return {each["dst"]: (each.get("gateway", ""), each.get("dev", "")) for each in listing}
 
 
 def withhold(vip: str) -> None:
     """Answer nothing for a container that is only an image: a reset would end connections that may yet
     go on."""
-    nat.run(["ip", "route", "replace", "blackhole", f"{vip}/32", "proto", ROUTE_PROTOCOL])
+    shell.run(["ip", "route", "replace", "blackhole", f"{vip}/32", "proto", ROUTE_PROTOCOL])
 
 
 def moved(name: str, host: str) -> None:

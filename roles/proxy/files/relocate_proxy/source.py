@@ -10,7 +10,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from relocate_proxy import engine, enrolment, images, layer, nat, pages, paths, preflight, records, units
+from relocate_proxy import (
+    engine,
+    enrolment,
+    flows,
+    images,
+    layer,
+    links,
+    pages,
+    paths,
+    preflight,
+    records,
+    shell,
+    units,
+    vips,
+)
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.protocol import Answer
 from relocate_proxy.stopwatch import Stopwatch
@@ -96,13 +110,15 @@ def _refuse_held(container: str) -> None:
 
 def _host_link(pid: int) -> str:
     """Name of the host's end of the container's eth0."""
-    inside = nat.run(
+    inside = shell.run(
         ["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "type", "veth"]
     )
     peer = json.loads(inside)[0]["link_index"]
     return str(
         next(
-            link["ifname"] for link in json.loads(nat.run(["ip", "-json", "link"])) if link["ifindex"] == peer
+            link["ifname"]
+            for link in json.loads(shell.run(["ip", "-json", "link"]))
+            if link["ifindex"] == peer
         )
     )
 
@@ -204,7 +220,7 @@ class Window:
         watch = Stopwatch()
         self._freeze_cgroup()
         watch.lap("freeze")
-        nat.set_link(self.facts["link"], up=False)
+        links.set_link(self.facts["link"], up=False)
         watch.lap("cut")
         if self.pages:
             self.dump.send("pages={}:{}".format(*self.pages))
@@ -279,7 +295,7 @@ class Window:
                 rest["layer"] = bool(found)
             with watch.beside("flows"):
                 rest["flows"] = [
-                    flow.to_json() for flow in nat.flows_of(self.facts["address"], self.facts["vip"])
+                    flow.to_json() for flow in flows.flows_of(self.facts["address"], self.facts["vip"])
                 ]
             rest["log"] = self._log_tail()
         except Exception as error:
@@ -327,7 +343,7 @@ def _unfreeze(facts: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         (Path(facts["cgroup"]) / "cgroup.freeze").write_text("0")
     with contextlib.suppress(OSError):
-        nat.set_link(facts["link"], up=True)
+        links.set_link(facts["link"], up=True)
 
 
 def _vote_on_storage(relocation: str) -> Path:
@@ -378,8 +394,8 @@ def destroy(relocation: str) -> None:
     if _owes_pages(relocation):
         _await_last_page(relocation)
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
-    nat.forget_flows(facts["address"])
+    flows.forget_flows(facts["address"])
     engine.remove(facts["container_id"])
-    nat.disown(facts["address"], facts["vip"])
+    vips.disown(facts["address"], facts["vip"])
     units.stop(units.name(relocation, "dump"))
     records.forget(relocation)

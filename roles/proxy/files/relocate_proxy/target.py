@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from relocate_proxy import engine, enrolment, images, layer, nat, paths, records, units
+from relocate_proxy import engine, enrolment, flows, images, layer, paths, records, shell, units, vips
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.stopwatch import Stopwatch
 
@@ -156,7 +156,7 @@ def _address(namespace: str) -> str:
     """The address that the engine gave the container, read in its network namespace (inspect would block
     now)."""
     listing = json.loads(
-        nat.run(["nsenter", f"--net={namespace}", "ip", "-json", "-4", "address", "show", "dev", "eth0"])
+        shell.run(["nsenter", f"--net={namespace}", "ip", "-json", "-4", "address", "show", "dev", "eth0"])
     )
     return str(ipaddress.IPv4Address(listing[0]["addr_info"][0]["local"]))
 
@@ -180,7 +180,7 @@ class Window:
         records.fire(relocation)
         self.storage = Path(self.facts["storage"])
         self.peer = ""  # the source's address, if pages are to be fetched from it
-        nat.expect(self.facts["address"], self.facts["vip"])
+        vips.expect(self.facts["address"], self.facts["vip"])
         try:
             self.shim = Parked.wait_for(paths.run_dir(relocation) / "restore.sock", 1.0)
         except ParkedError as error:
@@ -247,11 +247,11 @@ class Window:
 
     def _connect(self, dumped: dict[str, Any], watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
-        flows = [nat.Flow(**flow) for flow in dumped["flows"]]
+        entries = [flows.Flow(**flow) for flow in dumped["flows"]]
         with watch.beside("flows"):
-            nat.insert(flows, dumped["old_ip"], self.facts["address"])
+            flows.insert(entries, dumped["old_ip"], self.facts["address"])
         with watch.beside("address"):
-            nat.carry(self.facts["vip"])
+            vips.carry(self.facts["vip"])
         if dumped["log"]:
             with engine.log_file(self.facts["container_id"]).open("ab") as stream:
                 stream.write(dumped["log"].encode(errors="surrogateescape"))
@@ -341,8 +341,8 @@ def destroy(relocation: str) -> None:
             _cgroup(container).rmdir()
         shutil.rmtree(paths.TARGETS / container, ignore_errors=True)
         if "address" in facts:
-            nat.disown(facts["address"], facts["vip"])
-            nat.forget_flows(facts["address"])
+            vips.disown(facts["address"], facts["vip"])
+            flows.forget_flows(facts["address"])
     records.forget(relocation)
 
 
