@@ -68,6 +68,7 @@ class Journal:
     def __init__(self, state: Path) -> None:
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _keep_secret(state / "journal.sqlite")
             # autocommit; writers of two processes wait for each other
             self._db = sqlite3.connect(state / "journal.sqlite", timeout=30, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -228,6 +229,13 @@ def _relocation(row: Sequence[Any]) -> Relocation:
     facts["outcome"] = Outcome(facts["outcome"])
     facts["phases"] = tuple(Phase(name, ms) for name, ms in json.loads(facts["phases"]))
     return Relocation(**facts)
+
+
+def _keep_secret(path: Path) -> None:
+    """Nobody else is told when a container moves next. SQLite gives what it writes beside it this mode."""
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
+    if path.stat().st_mode & 0o077:  # it is from before
+        path.chmod(0o600)
 
 
 def _survey_row(entry: Survey) -> tuple[Any, ...]:

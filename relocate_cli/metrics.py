@@ -11,8 +11,11 @@ from relocate_cli.plan import Outcome, Relocation
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 
 
-def text(entries: Iterable[Relocation], known: Fleet | None, due: Mapping[str, float]) -> str:
-    """All metrics in the exposition format. ``due`` is in seconds since the epoch."""
+def text(entries: Iterable[Relocation], known: Fleet | None, due: Mapping[str, float] | None = None) -> str:
+    """All metrics in the exposition format.
+
+    ``due``, in seconds since the epoch, is for who asks for it: whoever reads that knows when to be where.
+    """
     entries = list(entries)
     windows = [entry.window_ms / 1000 for entry in entries if entry.window_ms is not None]
     lines = [
@@ -40,9 +43,10 @@ def text(entries: Iterable[Relocation], known: Fleet | None, due: Mapping[str, f
     last = {entry.container: entry.ended for entry in entries if entry.outcome is Outcome.MOVED}
     for container, ended in sorted(last.items()):
         lines.append(_sample("relocate_last_relocation_timestamp_seconds", ended or 0, container=container))
-    lines += _family("relocate_next_relocation_timestamp_seconds", "gauge", "When each container moves next.")
-    for container, at in sorted(due.items()):
-        lines.append(_sample("relocate_next_relocation_timestamp_seconds", at, container=container))
+    if due is not None:
+        name = "relocate_next_relocation_timestamp_seconds"
+        lines += _family(name, "gauge", "When each container moves next.")
+        lines += [_sample(name, at, container=container) for container, at in sorted(due.items())]
     hosts = known.hosts if known else ()
     lines += _family("relocate_host_containers", "gauge", "Containers on each host.")
     lines += [_sample("relocate_host_containers", len(host.containers), host=host.name) for host in hosts]

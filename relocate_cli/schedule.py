@@ -122,11 +122,17 @@ def _holds(old: Due, container: Container, chosen: Policy, now: float) -> bool:
 def after(
     ended: Iterable[Relocation], fleet: Fleet, settings: ClockSettings, now: float, rng: np.random.Generator
 ) -> tuple[Due, ...]:
-    """The next times of containers that were just relocated, or were to be; both start their clock again."""
+    """The next times of containers that were just relocated, or were to be; both start their clock again.
+
+    One whose labels make no clock, or of whose name there are more, has none: `renew` says so.
+    """
     found = []
     for entry in ended:
         if entry.outcome in (Outcome.MOVED, Outcome.ROLLED_BACK):
-            chosen = policy(settings, fleet.container(entry.container).labels)
+            try:
+                chosen = policy(settings, fleet.container(entry.container).labels)
+            except RelocateError:
+                continue
             found.append(draw(entry.container, chosen, entry.ended or now, now, rng))
     return tuple(found)
 

@@ -98,6 +98,8 @@ def tick(
     staying = dict(errors)
     unsettled = {entry.container for entry in journal.open_relocations()}
     staying |= {name: "its last relocation needs `relocate recover`" for name in struck if name in unsettled}
+    known = {entry.name for entry in fleet.containers}
+    staying |= {name: _unknown(fleet) for name in struck if name not in staying and name not in known}
     ready = [name for name in struck if name not in staying]
     if ready and schedule.quiet(settings.policy.quiet_hours, datetime.fromtimestamp(now)):
         staying |= dict.fromkeys(ready, "quiet hours")
@@ -164,6 +166,12 @@ def drain(
         refused=bool(found.staying),
         needs_recover=bool(unsettled & {entry.name for entry in leaving.containers}),
     )
+
+
+def _unknown(fleet: Fleet) -> str:
+    """Why nobody knows where a container is whose time has come: it was removed, or its host says nothing."""
+    silent = [host.name for host in fleet.hosts if host.error or host.taken_at is None]
+    return f"no host that answers has it; silent: {', '.join(silent)}"
 
 
 def _one(fleet: Fleet, name: str) -> Container:

@@ -13,6 +13,10 @@ def metrics(
         Path | None,
         typer.Option("-o", "--output", help="A file of node_exporter's textfile collector, *.prom."),
     ] = None,
+    schedule: Annotated[
+        bool,
+        typer.Option("--schedule", help="With when each container moves next, for whoever reads them."),
+    ] = False,
     inventory: Inventory = None,
     config: Config = None,
 ) -> None:
@@ -24,7 +28,7 @@ def metrics(
 
     settings = load(inventory, config)
     with Journal(settings.state) as journal:
-        due = {entry.container: entry.at for entry in journal.due()}
+        due = {entry.container: entry.at for entry in journal.due()} if schedule else None
         text = exposition.text(journal.relocations(), survey.kept(settings, journal), due)
     if output is None:
         print(text, end="")

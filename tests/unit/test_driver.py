@@ -7,7 +7,7 @@ from relocate_proxy import driver, paths
 from relocate_proxy.journal import read_journal
 from relocate_proxy.messages import VERBS, Request
 
-MOVE = {"id": "m-2", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
+MOVE = {"id": "move-2", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
 
 
 class Line:
@@ -24,7 +24,7 @@ class Line:
     ("more", "record", "said"),
     [
         ({}, "begin", {"host1": ["ready"], "host2": ["ready"]}),
-        ({"recovers": "m-1"}, "recover", {"host1": [], "host2": ["restore"]}),
+        ({"recovers": "move-1"}, "recover", {"host1": [], "host2": ["restore"]}),
     ],
 )
 def test_a_stored_container_is_restored_and_its_source_not_asked_to_dump_it(
@@ -40,5 +40,5 @@ def test_a_stored_container_is_restored_and_its_source_not_asked_to_dump_it(
     driven = driver.Driver({"host1": "198.18.0.11", "host2": "198.18.0.12"})
     monkeypatch.setattr(driven, "channels", lines)
     driven.begin(MOVE | more)
-    assert [line["record"] for line in read_journal("m-2")] == [record]
+    assert [line["record"] for line in read_journal("move-2")] == [record]
     assert {host: [VERBS[type(m.question)] for m in line.sent] for host, line in lines.items()} == said

@@ -1,119 +1,178 @@
-"""What recovery on host0 leaves of relocations that no host remembers any more."""
+"""Batches on host0, and what is removed from the storage after them."""
 
 import errno
 import json
 import os
 import shutil
-import subprocess
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from relocate_proxy import fire, gateway, paths
-from relocate_proxy.journal import journal_file, open_journal
-from relocate_proxy.protocol import Record
+from relocate_proxy import coordinator, fire, gateway, paths
+from relocate_proxy.batch import Batch
+from relocate_proxy.journal import journal_file, outcome_file
+from relocate_proxy.protocol import Phase
+
+KNOWN = {"host1": "198.18.0.11", "host2": "198.18.0.12"}
 
 
-@pytest.mark.parametrize(
-    ("record", "kept"), [(Record.ENDED, False), (Record.LOST, False), (Record.STORED, True)]
-)
-def test_recover_takes_away_images_that_nothing_needs(
-    record: Record, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JOURNAL", "STORAGE", "LOGS"):
         monkeypatch.setattr(paths, name, tmp_path / name)
-    for act in ("restore_routes", "withhold"):
-        monkeypatch.setattr(gateway, act, lambda _: None)
-    monkeypatch.setattr(fire, "addresses", dict)
-    move = {"id": "m-1", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
-    paths.JOURNAL.mkdir()
-    line = json.dumps({"record": record, "move": move})
-    (paths.JOURNAL / "m-1.jsonl").write_text(line + "\n")
-    images = paths.storage_dir("m-1") / "images"
-    images.mkdir(parents=True)
-    fire.recover({}, check=True)
-    assert images.exists()
-    fire.recover({})
-    fire.recover({}, container="another", keep=False)
-    assert images.exists()
-    fire.recover({}, keep=False)
-    assert images.exists() is kept
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(fire, "addresses", lambda: KNOWN)
 
 
-def test_images_that_the_storage_keeps_are_not_called_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def move(number: int, source: str = "host1") -> dict[str, Any]:
+    ends = {"source": source, "target": "host2", "vip": f"203.0.113.{number}"}
+    return {"id": f"move-{number}", "container": f"c{number}", **ends}
+
+
+def armed(*moves: dict[str, Any]) -> str:
+    return json.dumps({"results": [{"id": each["id"], "ok": True, "reason": ""} for each in moves]})
+
+
+@dataclass
+class Carried:
+    """A relocation as `fire` looks at it."""
+
+    move: dict[str, Any]
+    state: coordinator.State | None
+
+
+class Driver:
+    """Ends windows one event at a time; ``stuck`` ones are decided and wait for a host for ever."""
+
+    stuck: frozenset[str] = frozenset()
+
+    def __init__(self, addresses: dict[str, str]) -> None:
+        self.addresses = addresses
+        self.relocations: dict[str, Carried] = {}
+        self.most = 0
+
+    def connect(self, hosts: set[str]) -> None:
+        for host in hosts:
+            self.addresses[host]
+
+    def begin(self, move: dict[str, Any]) -> None:
+        journal_file(move["id"]).write_text(json.dumps({"record": "begin", "move": move}) + "\n")
+        self.relocations[move["id"]] = Carried(move, coordinator.State(Phase.ARMING))
+        windows = [c for c in self.relocations.values() if c.state and c.state.phase is Phase.ARMING]
+        assert len(windows) <= 2
+
+    def resume(self, identity: str) -> None:
+        pytest.fail(f"{identity} has ended")
+
+    def run(self, patience: float = 0.0) -> None:
+        for carried in self.relocations.values():
+            if carried.state == coordinator.State(Phase.ARMING):
+                left = Phase.RESUMING if carried.move["id"] in self.stuck else Phase.MOVED
+                carried.state = coordinator.State(left)
+                return
+        time.sleep(patience)
+
+    def close(self) -> None: ...
+
+
+def test_what_waits_for_a_host_stands_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fire, "Driver", Driver)
+    monkeypatch.setattr(fire, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(Driver, "stuck", frozenset({"move-1", "move-2", "move-3"}))
+    Batch("move-1", tuple(move(n) for n in range(1, 7)), 2).write()
+    assert fire.coordinate("move-1") == 0
+    assert all(journal_file(f"move-{n}").exists() for n in range(1, 7))
+    assert not list(paths.JOURNAL.glob("*.batch.json"))
+
+
+def test_a_move_of_a_host_that_is_not_in_the_inventory_is_said_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(paths, "STORAGE", tmp_path)
-    fire.sweep("m-1", "moved")  # gone already
-    paths.storage_dir("m-1").mkdir()
+    monkeypatch.setattr(fire, "Driver", Driver)
+    Batch("move-1", (move(1, "host9"), move(2)), 1).write()
+    assert fire.coordinate("move-1") == 0
+    report = json.loads(outcome_file("move-1").read_text())
+    assert report["outcome"] == "rolled_back" and "inventory" in report["reason"]
+    assert journal_file("move-2").exists()
+
+
+def test_what_has_ended_is_not_taken_up_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its container may have moved on: its route would be set back."""
+    monkeypatch.setattr(fire, "Driver", Driver)
+    Batch("move-1", (move(1),), 1).write()
+    journal_file("move-1").write_text(json.dumps({"record": "done", "move": move(1)}) + "\n")
+    outcome_file("move-1").write_text('{"outcome": "moved"}')
+    assert fire.coordinate("move-1") == 0
+
+
+def test_a_batch_is_followed_while_it_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fire.units, "begin", lambda *_, **__: None)
+    monkeypatch.setattr(fire, "FOLLOW_SECONDS", 0.3)
+    moves = [move(n) for n in range(1, 4)]
+
+    def carry() -> None:
+        for each in moves[:2]:
+            for record in ("begin", "commit"):
+                time.sleep(0.2)
+                with journal_file(each["id"]).open("a") as stream:
+                    stream.write(record)
+            outcome_file(each["id"]).write_text(json.dumps({"relocation_id": each["id"], "outcome": "moved"}))
+
+    threading.Thread(target=carry).start()
+    found = fire.fire({"moves": moves, "armed": {host: armed(*moves) for host in KNOWN}, "parallel": 1})
+    assert [each["outcome"] for each in found] == ["moved", "moved", "failed"]
+
+
+def test_a_host_whose_answer_is_malformed_has_not_armed_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fire.units, "begin", lambda *_, **__: outcome_file("move-2").write_text('{"a": 1}'))
+    moves = [move(1, "host3"), move(2)]
+    said = {"host1": armed(*moves), "host2": armed(*moves), "host3": '{"results": 7}'}
+    refused, fired = fire.fire({"moves": moves, "armed": said})
+    assert "host3" in refused["reason"] and "results" in refused["reason"]
+    assert fired == {"a": 1}
+
+
+def test_images_that_the_storage_keeps_are_not_called_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fire.sweep("move-1", "moved")  # gone already
+    paths.storage_dir("move-1").mkdir()
 
     def refuse(path: Path) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
     with pytest.raises(OSError, match="Read-only"):
-        fire.sweep("m-1", "moved")
+        fire.sweep("move-1", "moved")
 
 
-def test_recover_takes_away_what_an_arming_left_that_every_host_has_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("JOURNAL", "STORAGE", "LOGS"):
-        monkeypatch.setattr(paths, name, tmp_path / name)
-    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
-    monkeypatch.setattr(fire, "addresses", lambda: {"host1": "198.18.0.11", "host2": "198.18.0.12"})
-    remembered = {"id": "m-3", "side": "source", "container": "web", "vip": "203.0.113.64"}
-    for name, marker in (("m-1", "failed"), ("m-2", "spec.json"), ("m-3", "failed"), ("backups", "notes")):
-        paths.storage_dir(name).mkdir(parents=True)
-        (paths.storage_dir(name) / marker).touch()
-
-    def left(hosts: dict[str, list[dict[str, str]]], **more: bool) -> set[str]:
-        fire.recover(hosts, **more)
-        return {directory.name for directory in paths.STORAGE.iterdir()}
-
-    everything = {"m-1", "m-2", "m-3", "backups"}
-    assert left({"host1": [remembered]}, keep=False) == everything, "host2 may remember one"
-    assert left({"host1": [remembered], "host2": []}, keep=False, check=True) == everything
-    assert left({"host1": [remembered], "host2": []}, keep=True) == everything
-    assert left({"host1": [remembered], "host2": []}, keep=False) == everything - {"m-1"}, (
-        "m-2 may be under way"
-    )
-    os.utime(paths.storage_dir("m-2") / "spec.json", (0, 0))
-    assert left({"host1": [remembered], "host2": []}, keep=False) == {"m-3", "backups"}
+@pytest.mark.parametrize("said", ["/etc", "../x", ".", ""])
+def test_only_what_lies_below_the_storage_is_removed(said: str, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with pytest.raises(ValueError, match="not the id"):
+        fire.sweep(said, "moved")
+    assert (tmp_path / "x").exists() and paths.STORAGE.exists()
 
 
-def test_two_recoveries_at_once_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "JOURNAL", tmp_path)
-    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
-    monkeypatch.setattr(fire, "addresses", dict)
-    monkeypatch.setattr(fire.Driver, "connect", lambda *_, **__: None)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: None)
-    move = {"id": "m-1", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
-    lines = [json.dumps({"record": record, "move": move}) + "\n" for record in (Record.COMMIT, Record.DONE)]
-    journal_file("m-1").write_text(lines[0])
-    other = open_journal("m-1")
-
-    def end() -> None:
-        time.sleep(0.3)
-        other.write(lines[1].encode())
-        other.close()
-
-    threading.Thread(target=end).start()
-    remembered = {"host2": [{"id": "m-1", "side": "target", "container": "web", "vip": move["vip"]}]}
-    found = fire.recover(remembered)
-    assert found["waiting"] == []
-    assert [(ended["outcome"], ended["needs_recover"]) for ended in found["relocations"]] == [
-        ("moved", False)
-    ]
+def test_logs_are_kept_and_no_link_is_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key.log").write_text("secret")
+    work = paths.storage_dir("move-1") / "work-source"
+    work.mkdir(parents=True)
+    (work / "dump.log").write_text("why")
+    (work / "key.log").symlink_to(secret / "key.log")
+    os.mkfifo(work / "pipe.log")
+    (work.parent / "work-target").symlink_to(secret)
+    paths.storage_dir("move-2").symlink_to(secret)
+    for identity in ("move-1", "move-2"):
+        fire.sweep(identity, "rolled_back")
+    assert {path.name: path.read_text() for path in paths.LOGS.rglob("*.log")} == {"dump.log": "why"}
+    assert (secret / "key.log").exists()
+    assert list(paths.STORAGE.iterdir()) == []
 
 
-def test_what_was_armed_and_never_fired_is_settled_on_both_hosts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(paths, "JOURNAL", tmp_path)
-    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
-    entry = {"id": "m-1", "container": "web", "vip": "203.0.113.64"}
-    hosts = {f"host{n}": [{**entry, "side": side}] for n, side in ((1, "source"), (2, "target"))}
-    (ended,) = fire.recover(hosts)["relocations"]
-    assert (ended["source"], ended["target"], ended["outcome"]) == ("host1", "host2", "rolled_back")
+def test_nothing_is_left_of_a_batch_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "route", lambda *_: pytest.fail("a route was set"))
+    assert fire.coordinate("move-1") == 0

@@ -1,10 +1,15 @@
-"""host0's table of addresses: what one tenant's label says can take nothing from another."""
+"""host0's table of addresses: what one tenant's label, or one host's silence, says can take nothing from
+another."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from relocate_proxy import gateway
+from relocate_proxy.answers import Labelled
+
+KNOWN = {f"host{number}": f"198.18.0.1{number}" for number in (1, 2, 3)}
 
 
 @pytest.fixture
@@ -15,18 +20,25 @@ def routes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     monkeypatch.setattr(gateway.paths, "STATE", tmp_path)
     monkeypatch.setattr(gateway, "settings", lambda: {"pool": "203.0.113.64/29", "host_interface": "lan0"})
     monkeypatch.setattr(gateway, "route", set_routes.__setitem__)
+    monkeypatch.setattr(gateway, "unroute", set_routes.pop)
+    monkeypatch.setattr(gateway, "routed", lambda: {v: (h, "lan0") for v, h in set_routes.items()})
     monkeypatch.setattr(gateway, "_answers", lambda address: address == "203.0.113.65")
     return set_routes
 
 
-def container(name: str, host: int = 1, vip: str | None = None) -> dict[str, Any]:
-    return {"name": name, "host": f"host{host}", "host_address": f"198.18.0.1{host}", "vip": vip}
+def publish(busy: dict[str, set[str]] | None = None, **heard: list[str | Labelled]) -> dict[str, Any]:
+    """Publish what the hosts that are named have said."""
+    said = {
+        host: [each if isinstance(each, Labelled) else Labelled(each, None) for each in containers]
+        for host, containers in heard.items()
+    }
+    return gateway.publish(said, KNOWN, busy or {})
 
 
 def test_a_container_keeps_its_address_and_its_route_follows_it(routes: dict[str, str]) -> None:
-    first = gateway.publish([container("web"), container("db")])
+    first = publish(host1=["web", "db"])
     assert first == {"vips": {"web": "203.0.113.66", "db": "203.0.113.67"}, "refused": []}
-    assert gateway.publish([container("web", 2)])["vips"] == {"web": "203.0.113.66"}
+    assert publish(host1=[], host2=["web"])["vips"] == {"web": "203.0.113.66"}
     assert routes["203.0.113.66"] == "198.18.0.12"
 
 
@@ -44,8 +56,8 @@ def test_a_container_keeps_its_address_and_its_route_follows_it(routes: dict[str
 def test_a_wish_that_cannot_be_is_that_containers_own_trouble(
     routes: dict[str, str], wanted: str, why: str
 ) -> None:
-    gateway.publish([container("web")])
-    answer = gateway.publish([container("odd", 2, wanted), container("web"), container("late")])
+    publish(host1=["web"])
+    answer = publish(host2=[Labelled("odd", wanted)], host1=["web", "late"])
     assert answer["vips"] == {"web": "203.0.113.66", "late": "203.0.113.67"}
     (refused,) = answer["refused"]
     assert (refused["name"], refused["host"]) == ("odd", "host2") and why in refused["reason"]
@@ -53,15 +65,91 @@ def test_a_wish_that_cannot_be_is_that_containers_own_trouble(
 
 
 def test_a_container_of_the_same_name_elsewhere_does_not_take_the_address(routes: dict[str, str]) -> None:
-    gateway.publish([container("web", 1)])
-    answer = gateway.publish([container("web", 1), container("web", 2)])
+    publish(host1=["web"])
+    answer = publish(host1=["web"], host2=["web"])
     assert [entry["host"] for entry in answer["refused"]] == ["host2"]
     assert routes == {"203.0.113.66": "198.18.0.11"}
-    both_new = gateway.publish([container("db", 1), container("db", 2)])
-    assert both_new["vips"] == {} and len(both_new["refused"]) == 2
+    both_new = publish(host1=["db"], host2=["db"])
+    assert both_new["vips"] == {}
+    assert len(both_new["refused"]) == 2
+
+
+def test_nobody_takes_the_name_of_a_host_that_is_silent(routes: dict[str, str]) -> None:
+    publish(host1=["web"], host2=[])
+    answer = publish(host2=["web"])
+    assert answer["vips"] == {"web": "203.0.113.66"}, "host1 keeps what it has, whether it is asked or not"
+    (refused,) = answer["refused"]
+    assert refused["host"] == "host2" and "198.18.0.11" in refused["reason"]
+    assert routes == {"203.0.113.66": "198.18.0.11"}
+    assert publish(host1=[], host2=["web"])["refused"] == []
+    assert routes == {"203.0.113.66": "198.18.0.12"}
+
+
+def test_a_host_that_is_in_no_inventory_any_more_owns_nothing(
+    routes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(host3=["web"])
+    monkeypatch.delitem(KNOWN, "host3")
+    assert publish(host1=["web"], host2=[])["refused"] == []
+    assert publish(host1=["web"], host3=["x"])["vips"] == {"web": "203.0.113.66"}
+
+
+def test_an_open_relocation_alone_decides_where_its_container_is(routes: dict[str, str]) -> None:
+    """Committed, and the target is silent: a route to the source would lead to a frozen copy."""
+    publish(host1=["web"], host2=[], host3=[])
+    routes["203.0.113.66"] = "198.18.0.12"  # the coordinator's
+    between = {"web": {"host1", "host2"}}
+    for seen in ({"host1": ["web"]}, {"host1": ["web"], "host2": ["web"]}, {"host1": [], "host2": []}):
+        assert publish(between, **seen) == {"vips": {"web": "203.0.113.66"}, "refused": []}
+    assert [entry["host"] for entry in publish(between, host3=["web"])["refused"]] == ["host3"]
+    assert routes == {"203.0.113.66": "198.18.0.12"}
+    assert gateway.table()["web"].host == "198.18.0.11"
+
+
+def test_an_address_is_free_again_when_its_container_has_been_gone_for_long(
+    routes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(gateway.time, "time", lambda: now[0])
+    publish(host1=["web"], host2=["db"])
+    for after, seen in ((0, []), (3000, ["web"]), (3000, []), (3000, [])):
+        now[0] += after
+        publish(host1=seen)
+    assert gateway.table().keys() == {"web", "db"}, "it was here in between, and host2 is silent"
+    publish({"web": {"host1", "host2"}}, host1=[])
+    now[0] += 3000
+    publish(host1=[])
+    now[0] += 3700
+    assert publish(host1=[])["vips"] == {"db": "203.0.113.67"}
+    assert routes == {"203.0.113.67": "198.18.0.12"}
+    assert publish(host1=["new"])["vips"]["new"] == "203.0.113.66"
+
+
+def test_a_table_of_before_is_read(routes: dict[str, str]) -> None:
+    gateway.VIPS.write_text(json.dumps({"web": {"vip": "203.0.113.70", "host": "198.18.0.11"}}))
+    assert publish(host1=["web"])["vips"] == {"web": "203.0.113.70"}
+    gateway.moved("web", "198.18.0.12")
+    assert gateway.table()["web"] == gateway.Entry("203.0.113.70", "198.18.0.12")
+
+
+def test_only_a_route_that_is_not_right_is_set(
+    routes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(host1=["web", "db"])
+    routes.pop("203.0.113.67")
+    done: list[str] = []
+    monkeypatch.setattr(gateway, "route", lambda vip, host: done.append(vip))
+    gateway.restore_routes(set())
+    assert done == ["203.0.113.67"]
+
+
+def test_a_wish_that_is_granted_later_takes_the_old_route_away(routes: dict[str, str]) -> None:
+    publish(host1=["web"])
+    assert publish(host1=[Labelled("web", "203.0.113.70")])["vips"] == {"web": "203.0.113.70"}
+    assert routes == {"203.0.113.70": "198.18.0.11"}
 
 
 def test_a_pool_that_is_exhausted_refuses_only_the_last(routes: dict[str, str]) -> None:
-    answer = gateway.publish([container(f"c{number}") for number in range(7)])
+    answer = publish(host1=[f"c{number}" for number in range(7)])
     assert len(answer["vips"]) == 5
     assert all("enlarge" in entry["reason"] for entry in answer["refused"])

@@ -1,4 +1,5 @@
 import multiprocessing
+import stat
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -20,6 +21,13 @@ def test_a_relocation_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         journal.record(MOVED)
     with Journal(tmp_path) as journal:
         assert journal.relocations() == (MOVED,)
+
+
+def test_nobody_else_reads_when_a_container_moves_next(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").touch(0o644)
+    with Journal(tmp_path) as journal:
+        journal.record(MOVED)
+        assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
 def test_history_is_oldest_first_and_limited_to_the_newest(tmp_path: Path) -> None:

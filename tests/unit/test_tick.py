@@ -171,6 +171,27 @@ def test_one_on_a_host_that_is_silent_keeps_its_time_and_waits(world: World) -> 
     assert {entry.container for entry in world.journal.due()} == set("abc")
 
 
+def test_one_that_was_removed_while_a_host_is_silent_stops_nobody(
+    world: World, survey: Make, container: Make
+) -> None:
+    left = [container(name, ports=[], started_at=time.time()) for name in "bc"]
+    world.surveys = (survey("h1", *left), survey("h2"), survey("h3", error="no route"))
+    world.strike("a", "b")
+    found = world.round()
+    assert [entry.container for entry in found.ended] == ["b"]
+    assert found.staying == {"a": "no host that answers has it; silent: h3"}
+    assert {entry.container for entry in world.journal.due()} == set("abc")
+
+
+def test_a_host_is_emptied_of_one_whose_labels_make_no_clock(
+    world: World, survey: Make, container: Make
+) -> None:
+    labels = {"relocate.enable": "true", "relocate.rate": "often"}
+    world.surveys = (survey("h1", container("a", labels=labels)), survey("h2"))
+    found = tick.drain(world.settings, world.journal, "h1", rng=np.random.default_rng(1))
+    assert [entry.container for entry in found.ended] == ["a"]
+
+
 def test_two_of_one_name_are_not_guessed_between(world: World, survey: Make, container: Make) -> None:
     world.strike("a")
     world.surveys = (world.surveys[0], survey("h2", container("a", started_at=time.time())), survey("h3"))

@@ -85,6 +85,14 @@ def test_metrics_replace_a_file_whole(relocate: Run, hosts: Any, tmp_path: Path)
     assert relocate("metrics", "-o", "/nowhere/at/all.prom").code == 2
 
 
+def test_metrics_tell_the_schedule_only_if_asked(relocate: Run, hosts: Any) -> None:
+    relocate("tick")
+    assert "relocate_next_relocation" not in relocate("metrics").out
+    assert (
+        'relocate_next_relocation_timestamp_seconds{container="web"}' in relocate("metrics", "--schedule").out
+    )
+
+
 def test_config_show_names_the_origin_of_each_value(
     relocate: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

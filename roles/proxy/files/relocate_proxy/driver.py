@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, assert_never
 
-from relocate_proxy import coordinator, gateway, hold, messages, nat, records
+from relocate_proxy import coordinator, gateway, hold, messages, records, shell
 from relocate_proxy.channel import Channel, Events
 from relocate_proxy.hold import Hold, HoldError
 from relocate_proxy.journal import open_journal, outcome_file, read_journal
@@ -154,7 +154,7 @@ class Driver:
         for action in actions:
             try:
                 self._do(relocation, action)
-            except (HoldError, nat.NatError) as error:
+            except (HoldError, shell.ToolError) as error:
                 assert relocation.state is not None
                 if relocation.state.phase not in coordinator.UNDECIDED:
                     raise  # a crash: the unit starts again, and `resume` sets hold and route anew

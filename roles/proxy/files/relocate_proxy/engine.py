@@ -113,6 +113,11 @@ def containers(everything: bool = False) -> list[JsonObject]:
     return list(ask("/containers/json", all=everything))
 
 
+def networks() -> list[JsonObject]:
+    """The bridge networks of this host."""
+    return list(ask("/networks", filters={"driver": ["bridge"]}))
+
+
 def specification(document: JsonObject, image: str) -> JsonObject:
     """What the target needs to create the same container from ``image`` (a reference it can pull).
 

@@ -1,16 +1,21 @@
 """Which VIPs a host serves: those of containers that run on it, by the names that host0 last published."""
 
-from relocate_proxy import engine, nat, paths, records
+import re
+from typing import Any
+
+from relocate_proxy import engine, paths, preflight, records, vips
 from relocate_proxy.messages import RestartPolicy
 
+BRIDGE_NAME = "com.docker.network.bridge.name"
+INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 PUBLISHED = paths.STATE / "published.json"
 
 
-def remember(vips: dict[str, str]) -> dict[str, str]:
+def remember(published: dict[str, str]) -> dict[str, str]:
     """Keep ``{container: VIP}`` of the whole fleet for the next boot; return it."""
-    if remembered() != vips:
-        records.write(PUBLISHED, vips, durable=True)
-    return vips
+    if remembered() != published:
+        records.write(PUBLISHED, published, durable=True)
+    return published
 
 
 def remembered() -> dict[str, str]:
@@ -18,21 +23,37 @@ def remembered() -> dict[str, str]:
     return records.read(PUBLISHED)
 
 
-def enrol(vips: dict[str, str]) -> dict[str, str]:
-    """Serve the running containers among ``vips`` and those being restored here; ``{address: VIP}``."""
-    local = {}
-    for container in engine.containers():
-        name = container["Names"][0].lstrip("/")
-        networks = container["NetworkSettings"]["Networks"]
-        if name in vips and networks:
-            local[next(iter(networks.values()))["IPAddress"]] = vips[name]
-    nat.enrol(_arriving() | local)
+def enrol(published: dict[str, str]) -> dict[str, str]:
+    """Serve the running containers among ``published`` that take part, and those being restored here;
+    ``{address: VIP}``."""
+    local = dict(filter(None, (_served(container, published) for container in engine.containers())))
+    vips.enrol(_arriving() | local, _bridges(engine.networks()))
     return local
+
+
+def _served(container: dict[str, Any], published: dict[str, str]) -> tuple[str, str] | None:
+    """Address and VIP of a container, by the engine's listing.
+
+    One that takes no part may have the name of one elsewhere that does: the VIP is not its own.
+    """
+    names = [name.lstrip("/") for name in container["Names"] if name.count("/") == 1]  # the others are links
+    mine = next((name for name in names if name in published), None)
+    addresses = (network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values())
+    address = next(filter(None, addresses), None)
+    if mine is None or address is None or not preflight.enabled(container.get("Labels") or {}):
+        return None
+    return address, published[mine]
+
+
+def _bridges(networks: list[dict[str, Any]]) -> set[str]:
+    """The bridges that have a name of their own; the engine calls the others br-ID."""
+    names = {(network.get("Options") or {}).get(BRIDGE_NAME) for network in networks}
+    return {name for name in names if name and INTERFACE.match(name)}
 
 
 def _arriving() -> dict[str, str]:
     """Containers in their window here: the engine does not call them running yet."""
-    carried = nat.carried()
+    carried = vips.carried()
     facts = [records.TargetRecord(entry.id).read() for entry in records.remembered()]
     return {each.address: each.vip for each in facts if each and each.address and each.vip in carried}
 
@@ -45,4 +66,4 @@ def revive(container_id: str, policy: RestartPolicy, vip: str, crashed: bool) ->
     """
     if policy.name in ("always", "unless-stopped") or (crashed and policy.name == "on-failure"):
         engine.start(container_id)
-        nat.adopt(engine.address(container_id), vip)
+        vips.adopt(engine.address(container_id), vip)

@@ -9,11 +9,10 @@ import ctypes
 import os
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 
-from relocate_proxy import nat, paths
+from relocate_proxy import paths, shell
 
 LABEL = "relocate.lazy"
 CRIU = "/usr/sbin/criu"
@@ -43,13 +42,13 @@ def offer(relocation: str, peer: str) -> tuple[str, int]:
     table = _table(relocation)
     rules = f"add table ip {table}\nadd chain ip {table} input {{ type filter hook input priority -10 ; }}\n"
     rules += f"add rule ip {table} input tcp dport {port} ip saddr != {peer} drop\n"
-    nat.run(["nft", "-f", "-"], rules)
+    shell.run(["nft", "-f", "-"], rules)
     return address, port
 
 
 def withdraw(relocation: str) -> None:
     """Undo `offer`; none is fine."""
-    subprocess.run(["nft", "delete", "table", "ip", _table(relocation)], capture_output=True, check=False)
+    shell.succeeds(["nft", "delete", "table", "ip", _table(relocation)])
 
 
 def fetch(images: str, work: str, address: str, port: int, init: int) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from relocate_proxy import nat, paths
+from relocate_proxy import links, paths
 from relocate_proxy.urgency import be_prompt
 
 CLONE_NEWNET = 0x40000000
@@ -215,7 +215,7 @@ class Keeper:
             (cgroup / "cgroup.procs").write_text("0")
             if LIBC.unshare(CLONE_NEWNET):
                 os._exit(1)
-            nat.set_link("lo", up=True)
+            links.set_link("lo", up=True)
             for name, value in self.config["linux"].get("sysctl", {}).items():
                 if name.startswith("net."):
                     Path("/proc/sys", name.replace(".", "/")).write_text(value)

@@ -10,7 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from relocate_proxy import engine, enrolment, images, layer, nat, pages, paths, preflight, units
+from relocate_proxy import (
+    engine,
+    enrolment,
+    flows,
+    images,
+    layer,
+    links,
+    pages,
+    paths,
+    preflight,
+    shell,
+    units,
+    vips,
+)
 from relocate_proxy.messages import Dumped
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.protocol import Answer
@@ -122,9 +135,9 @@ def _host_link(pid: int) -> str:
     """Name of the host's end of the container's eth0, which must be a port of a bridge. Raises SourceError:
     whoever may configure the container's network can make it look like anything."""
     inside = json.loads(
-        nat.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
+        shell.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
     )
-    links = json.loads(nat.run(["ip", "-json", "link", "show", "type", "veth"]))
+    links = json.loads(shell.run(["ip", "-json", "link", "show", "type", "veth"]))
     peer = inside[0].get("link_index")
     link = next((each for each in links if each["ifindex"] == peer), None)
     if link is None or not link.get("master"):
@@ -197,7 +210,7 @@ class Window:
         watch = Stopwatch()
         self._freeze_cgroup()
         watch.lap("freeze")
-        nat.set_link(self.facts.link, up=False)
+        links.set_link(self.facts.link, up=False)
         watch.lap("cut")
         if self.pages:
             self.dump.send("pages={}:{}".format(*self.pages))
@@ -301,7 +314,7 @@ class _Beside:
             if found:
                 self.layer = layer.pack(window.upper, found, window.area.layer(1))
         with self.watch.beside("flows"):
-            self.flows = window.area.write_flows(nat.flows_of(facts.address, facts.vip))
+            self.flows = window.area.write_flows(flows.flows_of(facts.address, facts.vip))
         window.area.copy_log(engine.log_file(facts.container_id), 1, facts.log_bytes)
 
 
@@ -388,7 +401,7 @@ def _unfreeze(facts: SourceFacts) -> None:
     freezer = Path(facts.cgroup, "cgroup.freeze")
     with suppress(OSError):
         freezer.write_text("0")
-        nat.set_link(facts.link, up=True)
+        links.set_link(facts.link, up=True)
         try:
             paused = engine.inspect(facts.container_id, ENGINE_SECONDS)["State"]["Paused"]
         except engine.EngineError:
@@ -457,9 +470,9 @@ def destroy(relocation: str) -> None:
     if facts.lazy:
         _await_last_page(relocation)
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
-    nat.forget_flows(facts.address)
+    flows.forget_flows(facts.address)
     engine.remove(facts.container_id)
-    nat.disown(facts.address, facts.vip)
+    vips.disown(facts.address, facts.vip)
     units.stop(units.name(relocation, "dump"))
     record.forget()
     log.info("%s: the source's copy is removed", relocation)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from relocate_proxy import images, paths, shapes
+from relocate_proxy.flows import Flow
 from relocate_proxy.layer import Packed
 from relocate_proxy.messages import Dumped
-from relocate_proxy.nat import Flow
 
 JsonObject = dict[str, Any]
 MOST_FLOWS = 1 << 18  # nf_conntrack's own bound on a large host

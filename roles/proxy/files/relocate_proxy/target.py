@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from relocate_proxy import engine, enrolment, images, layer, nat, paths, units
+from relocate_proxy import engine, enrolment, flows, images, layer, paths, shell, units, vips
 from relocate_proxy.messages import Dumped, Restored
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.records import Stage, TargetFacts, TargetRecord, unfired, write
@@ -155,7 +155,7 @@ def _address(namespace: str) -> str:
     """The address that the engine gave the container, read in its network namespace (inspect would block
     now)."""
     listing = json.loads(
-        nat.run(["nsenter", f"--net={namespace}", "ip", "-json", "-4", "address", "show", "dev", "eth0"])
+        shell.run(["nsenter", f"--net={namespace}", "ip", "-json", "-4", "address", "show", "dev", "eth0"])
     )
     return str(ipaddress.IPv4Address(listing[0]["addr_info"][0]["local"]))
 
@@ -181,7 +181,7 @@ class Window:
         self.area = StorageArea(facts.storage)
         if self.record.stage is Stage.ARMED:
             self.record.write(facts, Stage.FIRED)
-        nat.expect(facts.address, facts.vip)
+        vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)
         except ParkedError as error:
@@ -245,14 +245,14 @@ class Window:
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
         with watch.beside("flows"):
-            flows = [
+            mine = [
                 flow
                 for flow in self.area.read_flows(dumped.carried)
                 if self.facts.vip in (flow.destination, flow.reply_destination)
             ]
-            nat.insert(flows, dumped.old_ip, self.facts.address)
+            flows.insert(mine, dumped.old_ip, self.facts.address)
         with watch.beside("address"):
-            nat.carry(self.facts.vip)
+            vips.carry(self.facts.vip)
         self.area.append_log(1, engine.log_file(self.facts.container_id))
 
 
@@ -362,8 +362,8 @@ def destroy(relocation: str) -> None:
         _cgroup(facts.container_id).rmdir()
     shutil.rmtree(paths.TARGETS / facts.container_id, ignore_errors=True)
     if facts.address:
-        nat.disown(facts.address, facts.vip)
-        nat.forget_flows(facts.address)
+        vips.disown(facts.address, facts.vip)
+        flows.forget_flows(facts.address)
     record.forget()
     log.info("%s: nothing of it is left here", relocation)
 

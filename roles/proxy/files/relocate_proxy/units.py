@@ -1,9 +1,8 @@
 """Transient systemd units: what must outlive the process that starts it (systemd-run(1))."""
 
-import subprocess
 from pathlib import Path
 
-from relocate_proxy.nat import run
+from relocate_proxy.shell import run, succeeds
 
 
 def name(relocation: str, what: str) -> str:
@@ -12,10 +11,15 @@ def name(relocation: str, what: str) -> str:
 
 
 def start(unit: str, command: list[str], stderr: Path, environment: dict[str, str] | None = None) -> None:
-    """Start ``command`` as a service. Raises NatError with systemd's own words."""
+    """Start ``command`` as a service. Raises ToolError with systemd's own words."""
     settings = [f"--setenv={key}={value}" for key, value in (environment or {}).items()]
     settings += [f"--property=StandardError=file:{stderr}", "--property=KillMode=mixed"]
     run(["systemd-run", "--quiet", "--collect", f"--unit={unit}", *settings, *command])
+
+
+def begin(unit: str) -> None:
+    """Have systemd start a service that is installed, without waiting for it. Raises ToolError."""
+    run(["systemctl", "start", "--no-block", f"{unit}.service"])
 
 
 def start_after(unit: str, seconds: float, command: list[str]) -> None:
@@ -27,14 +31,12 @@ def start_after(unit: str, seconds: float, command: list[str]) -> None:
 
 def stop(unit: str) -> None:
     """Stop a service or a timer of this name; none is fine."""
-    subprocess.run(
-        ["systemctl", "stop", f"{unit}.timer", f"{unit}.service"], capture_output=True, check=False
-    )
+    succeeds(["systemctl", "stop", f"{unit}.timer", f"{unit}.service"])
 
 
 def is_active(unit: str) -> bool:
     """Whether the service runs."""
-    return subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
+    return succeeds(["systemctl", "is-active", "--quiet", unit])
 
 
 def main_pid(unit: str) -> int:

@@ -1,7 +1,9 @@
 """The verbs of `relocate-proxy`. Imports stay inside: a verb starts as fast as what it needs."""
 
+import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -142,12 +144,17 @@ def coordinate(arguments: list[str]) -> int:
 def recover(arguments: list[str]) -> int:
     """End what was left open: what host0 runs at boot (with --boot it fails while anything waits, and is run
     again), and `relocate recover` with what `remembered` said on ``hosts``, of one ``container`` or all."""
-    from relocate_proxy import fire as module
+    from relocate_proxy import answers, open_ends
 
     said = {} if sys.stdin.isatty() else json.loads(sys.stdin.read() or "{}")
-    hosts = {host: json.loads(text)["open"] for host, text in said.get("hosts", {}).items() if text}
-    named, keep = said.get("container", ""), said.get("keep", True)
-    found = module.recover(hosts, "--check" in arguments, named, keep)
+    heard, unheard = answers.gather(said.get("hosts", {}), answers.remembered)
+    found = open_ends.recover(
+        heard,
+        unheard,
+        check="--check" in arguments,
+        container=said.get("container", ""),
+        keep=said.get("keep", True),
+    )
     _print(found)
     return 1 if "--boot" in arguments and found["waiting"] else 0
 
@@ -162,11 +169,15 @@ def remembered(arguments: list[str]) -> int:
 def publish(arguments: list[str]) -> int:
     """On host0: allocate VIPs and set routes for the labelled containers of ``{"hosts": {name: survey
     document}}``."""
+    from relocate_proxy import answers, gateway, journal
     from relocate_proxy import fire as module
-    from relocate_proxy import gateway
 
-    hosts = {name: json.loads(text) for name, text in _read()["hosts"].items() if text}
-    return _print(gateway.publish(gateway.labelled(hosts, module.addresses())))
+    heard, unheard = answers.gather(_read()["hosts"], answers.labelled)
+    known, journals = module.addresses(), journal.at_hand()
+    published = gateway.publish(heard, known, journal.busy(journals))
+    with contextlib.suppress(OSError):  # an address is worth more than a tidy journal; the next run puts away
+        journal.put_away(journals, time.time())
+    return _print({**published, "unheard": unheard})
 
 
 def enrol(arguments: list[str]) -> int:

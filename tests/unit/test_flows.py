@@ -1,6 +1,6 @@
 """Flows as conntrack lists them, and as it takes them."""
 
-from relocate_proxy import nat
+from relocate_proxy import flows
 
 INBOUND = (
     "tcp      6 300 ESTABLISHED src=203.0.113.2 dst=203.0.113.65 sport=39096 dport=80"
@@ -17,15 +17,15 @@ DATAGRAMS = (
 
 
 def test_listing_is_read_and_other_protocols_are_passed_over() -> None:
-    flows = nat.parse_flows("\n".join([INBOUND, "icmp 1 29 src=1.1.1.1 dst=2.2.2.2 type=8", DATAGRAMS]))
-    assert [(f.protocol, f.state, f.timeout, f.source_port) for f in flows] == [
+    found = flows.parse_flows("\n".join([INBOUND, "icmp 1 29 src=1.1.1.1 dst=2.2.2.2 type=8", DATAGRAMS]))
+    assert [(f.protocol, f.state, f.timeout, f.source_port) for f in found] == [
         ("tcp", "ESTABLISHED", 300, 39096),
         ("udp", "", 29, 5353),
     ]
 
 
 def test_an_inbound_flow_goes_on_at_the_new_address() -> None:
-    line = nat.insertions(nat.parse_flows(INBOUND), "172.17.2.2", "172.17.1.9")
+    line = flows.insertions(flows.parse_flows(INBOUND), "172.17.2.2", "172.17.1.9")
     assert line == (
         "-I -p tcp -s 203.0.113.2 -d 203.0.113.65 --sport 39096 --dport 80 --dst-nat 172.17.1.9:8080"
         " --state ESTABLISHED -t 300 -u SEEN_REPLY,ASSURED\n"
@@ -33,7 +33,7 @@ def test_an_inbound_flow_goes_on_at_the_new_address() -> None:
 
 
 def test_an_outbound_flow_keeps_the_virtual_address_as_its_source() -> None:
-    line = nat.insertions(nat.parse_flows(OUTBOUND), "172.17.2.2", "172.17.1.9")
+    line = flows.insertions(flows.parse_flows(OUTBOUND), "172.17.2.2", "172.17.1.9")
     assert line == (
         "-I -p tcp -s 172.17.1.9 -d 203.0.113.2 --sport 50000 --dport 25 --src-nat 203.0.113.65:50000"
         " --state ESTABLISHED -t 431999 -u SEEN_REPLY,ASSURED\n"
