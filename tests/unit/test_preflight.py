@@ -147,6 +147,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
         return answers[path]
 
     monkeypatch.setattr(preflight, "ask_engine", ask)
+    monkeypatch.setattr(preflight, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(holdings, "processes_of", lambda pid: [str(pid)])
     monkeypatch.setattr(
         holdings, "strangers", lambda pids: {"41": "worker --loop", "42": "curl -f localhost"}
@@ -188,9 +189,24 @@ def test_a_health_check_that_runs_is_no_obstacle(
     assert "worker --loop (pid 41)" in found["reason"]
 
 
-def test_what_has_ended_meanwhile_is_no_obstacle(
+def test_a_health_check_that_the_engine_knows_a_moment_later_is_no_obstacle(
     entered: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = iter([{"42": "curl"}, {}])
+    monkeypatch.setattr(holdings, "strangers", lambda pids: {"42": "curl"})
+    pids = iter([0, 0, 42])
+
+    class Late(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            return next(pids) if key == "Pid" else super().__getitem__(key)
+
+    entered[f"/containers/{'ab' * 32}/json"] = {"ExecIDs": ["e1"]}
+    entered["/exec/e1/json"] = Late(session(0, "curl"))
+    assert obstacles(inspected({"Healthcheck": {"Test": ["CMD", "curl"]}}, **RUNNING)) == []
+
+
+def test_a_health_check_that_has_ended_meanwhile_is_no_obstacle(
+    entered: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([{"42": "curl"}, {"43": "curl"}])
     monkeypatch.setattr(holdings, "strangers", lambda pids: next(looks))
-    assert obstacles(inspected(**RUNNING)) == []
+    assert obstacles(inspected({"Healthcheck": {"Test": ["CMD", "curl"]}}, **RUNNING)) == []

@@ -2,6 +2,7 @@
 what surrounds it on its host."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ RUNTIMES = {"", "runc", "io.containerd.runc.v2"}
 ANY_ADDRESS = {"", "0.0.0.0", "::"}
 NO_NETWORKS = {"host", "null"}  # drivers of the networks "host" and "none"
 ALONE = Surroundings()
+LOOKS = 3
+LOOK_SECONDS = 0.1
 
 
 def obstacles(inspect: dict[str, Any], around: Surroundings = ALONE) -> list[dict[str, str]]:
@@ -146,10 +149,13 @@ def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
     engine of the target starts the next."""
     pid = (inspect.get("State") or {}).get("Pid") or 0
     found = holdings.strangers(holdings.processes_of(pid)) if pid else {}
-    if found:
-        checks = _health_checks(inspect)
-        left = holdings.strangers(holdings.processes_of(pid))  # a health check may have ended meanwhile
-        found = {pid: name for pid, name in found.items() if pid in left and pid not in checks}
+    command = _health_command(inspect["Config"])
+    for _ in range(LOOKS):
+        if found and command:
+            checks = _health_checks(inspect["Id"], command)
+            time.sleep(LOOK_SECONDS)  # the engine learns a moment late which process its check is
+            left = holdings.strangers(holdings.processes_of(pid))
+            found = {process: left[process] for process in found if process in left.keys() - checks}
     for process, name in found.items():
         yield (
             f"process {name} (pid {process}) was started by docker exec and would end",
@@ -157,13 +163,11 @@ def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _health_checks(inspect: dict[str, Any]) -> set[str]:
+def _health_checks(identity: str, command: list[str]) -> set[str]:
     """Pids of the container's health check, which the engine runs as an exec; empty if it does not say."""
     found: set[str] = set()
-    command = _health_command(inspect["Config"])
     with contextlib.suppress(EngineError):
-        sessions = ask_engine(f"/containers/{inspect['Id']}/json").get("ExecIDs") if command else None
-        for session in sessions or []:
+        for session in ask_engine(f"/containers/{identity}/json").get("ExecIDs") or []:
             with contextlib.suppress(EngineError):  # it has ended
                 document = ask_engine(f"/exec/{session}/json")
                 process = document["ProcessConfig"]
