@@ -1,12 +1,15 @@
 """Hosts and containers as the last survey found them, and the questions that verbs ask about them."""
 
 import difflib
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from relocate_cli.constraints import defect
+from relocate_cli.constraints import stale as stale
+from relocate_cli.constraints import why_not as why_not
 from relocate_cli.errors import RefusedError, UsageError
 from relocate_cli.journal import Survey
 from relocate_cli.plan import Move
@@ -15,14 +18,6 @@ FeatureValue = str | float | frozenset[str]
 GROUPS = ("C", "N", "S")
 LABEL = "relocate.enable"
 LAZY = "relocate.lazy"
-THERE = "it is already there"
-CLOCK_SECONDS = 5.0  # a container's clock must not jump by more
-DROPPABLE_SINCE = (6, 11)
-# From which kernel on, which CRIU is needed, and what older ones do there.
-DEFECTS = (
-    ((6, 16), (4, 2), "cannot dump a TCP socket (checkpoint-restore/criu#2718)"),
-    ((0,), (4,), "is too old to restore what this program dumps"),
-)
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,8 @@ class Obstacle:
 class Container:
     """A container on a host. ``ports`` are published ports of the host, such as "tcp/80".
 
-    ``droppable``: it has memory that no kernel before 6.11 restores.
+    ``droppable``: it has memory that no kernel before 6.11 restores. ``aio_events``: the size of its smallest
+    AIO context, 0 without one. ``networks``: those of Docker that it is attached to, as far as is known.
     """
 
     name: str
@@ -52,6 +48,8 @@ class Container:
     obstacles: tuple[Obstacle, ...]
     layer_bytes: int = 0
     droppable: bool = False
+    aio_events: int = 0
+    networks: frozenset[str] = frozenset()
     vip: str = ""
 
     @property
@@ -74,7 +72,8 @@ class Container:
 class Capacity:
     """What a host has and what of it is free; 0 where it does not say.
 
-    ``disk_free_bytes`` are for writable layers, ``storage_free_bytes`` for images on the shared storage.
+    ``disk_free_bytes`` are for writable layers, ``storage_free_bytes`` for images on the shared storage;
+    ``networks`` are Docker's bridges, None where it does not say.
     """
 
     cpus: float = 0.0
@@ -83,7 +82,9 @@ class Capacity:
     disk_free_bytes: int = 0
     storage_free_bytes: int = 0
     mtu: int = 0
+    possible_cpus: int = 0
     published_ports: frozenset[str] = frozenset()
+    networks: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,16 @@ class Host:
     error: str = ""
     clock_seconds: float = 0.0
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Of its containers."""
+        return frozenset(entry.name for entry in self.containers)
+
+    @cached_property
+    def groups(self) -> frozenset[str]:
+        """Tenant groups that have a container on it."""
+        return frozenset(entry.group for entry in self.containers if entry.group)
+
     def age(self, now: float | None = None) -> float:
         """Seconds since the facts were taken; infinite if never."""
         return (
@@ -130,7 +141,7 @@ class Fleet:
 
     hosts: tuple[Host, ...]
 
-    @property
+    @cached_property
     def containers(self) -> tuple[Container, ...]:
         """Every container, host by host."""
         return tuple(container for host in self.hosts for container in host.containers)
@@ -142,16 +153,15 @@ class Fleet:
 
     def host(self, name: str) -> Host:
         """The host of this inventory name. Raises UsageError that names the nearest one."""
-        for host in self.hosts:
-            if host.name == name:
-                return host
+        if found := self._hosts.get(name):
+            return found
         raise UsageError(
             f"there is no host {name}", _nearest(name, (host.name for host in self.hosts), "host")
         )
 
     def container(self, name: str) -> Container:
         """The one container of this name. Raises UsageError if there is none, or more than one."""
-        found = [entry for entry in self.containers if name == entry.name]
+        found = self._named.get(name, [])
         if not found:
             hint = _nearest(name, (entry.name for entry in self.containers), "container")
             raise UsageError(f"there is no container {name}", hint)
@@ -161,6 +171,17 @@ class Fleet:
                 f"there are {len(found)} containers {name}, on {where}", "rename one: docker rename"
             )
         return found[0]
+
+    @cached_property
+    def _hosts(self) -> dict[str, Host]:
+        return {host.name: host for host in self.hosts}
+
+    @cached_property
+    def _named(self) -> dict[str, list[Container]]:
+        found: dict[str, list[Container]] = {}
+        for entry in self.containers:
+            found.setdefault(entry.name, []).append(entry)
+        return found
 
     def check_movable(self, container: Container, ttl: float) -> None:
         """Raise RefusedError with the first reason for which this container cannot move anywhere.
@@ -190,93 +211,6 @@ class Fleet:
         return Move(container.name, source.name, target.name, container.vip)
 
 
-def why_not(container: Container, source: Host, target: Host, ttl: float) -> str:
-    """Why ``target`` cannot take ``container``, in a few words; "" if it can. Facts only, no taste.
-
-    ``ttl``: seconds after which facts are too old to decide on.
-    """
-    if source.name == target.name:
-        return THERE
-    if why := stale(target, ttl):
-        return why
-    if target.drained:
-        return "it is drained"
-    if taken := sorted(container.ports & target.capacity.published_ports):
-        return f"port {taken[0]} is taken"
-    if target.capacity.memory_bytes and container.memory_bytes > target.capacity.memory_free_bytes:
-        free = target.capacity.memory_free_bytes >> 20
-        return f"{container.memory_bytes >> 20} MiB of memory do not fit in {free} MiB"
-    if any(container.name == other.name for other in target.containers):
-        return "it has a container of that name"
-    rivals = {other.group for other in target.containers if other.group}
-    if container.group and rivals - {container.group}:
-        return f"tenant group {min(rivals - {container.group})} is there"
-    if why := defect(target) or between(source, target):
-        return why
-    kernel = target.criu.kernel
-    if container.droppable and kernel and _number(kernel) < DROPPABLE_SINCE:
-        return f"kernel {kernel} has no MAP_DROPPABLE, which its getrandom uses: 6.11 has, or start it there"
-    images = container.memory_bytes + container.layer_bytes
-    for size, free, what in (
-        (images, target.capacity.storage_free_bytes, "shared storage"),
-        (container.layer_bytes, target.capacity.disk_free_bytes, "disk"),
-    ):
-        if free and size > free:
-            return f"{size >> 20} MiB do not fit in {free >> 20} MiB of {what}"
-    return ""
-
-
-def between(source: Host, target: Host) -> str:
-    """Why nothing of ``source`` can go on at ``target``, and what to change; "" if it can."""
-    if source.criu.arch != target.criu.arch:
-        return f"{source.criu.arch} does not restore on {target.criu.arch}"
-    if missing := sorted(source.criu.cpu_flags - target.criu.cpu_flags):
-        return f"its CPU lacks {missing[0]}"
-    if lacking := sorted(source.criu.features - target.criu.features):
-        return f"its kernel or CRIU lacks {lacking[0]}"
-    skew = target.clock_seconds - source.clock_seconds
-    if abs(skew) > CLOCK_SECONDS:
-        ahead = "ahead of" if skew > 0 else "behind"
-        return f"its clock is {abs(skew):.0f} s {ahead} that of {source.name}: run a time service on both"
-    there, here = target.capacity.mtu, source.capacity.mtu
-    if there and there < here:
-        return f"its network carries packets of {there} bytes, that of {source.name} of {here}: raise its MTU"
-    return ""
-
-
-def defect(host: Host) -> str:
-    """Why no container can leave or reach this host, and what to change; "" if it is as it should be."""
-    criu = host.criu
-    if criu.check not in ("", "ok"):
-        return f"criu check: {criu.check}"
-    if criu.cgroup != 2:
-        return "it has no cgroup2 at /sys/fs/cgroup: boot it with systemd.unified_cgroup_hierarchy=1"
-    for since, good, trouble in DEFECTS:
-        if criu.version and _number(criu.kernel) >= since and _number(criu.version) < good:
-            wanted = ".".join(map(str, good))
-            return f"CRIU {criu.version} on kernel {criu.kernel} {trouble}: install CRIU {wanted} or later"
-    return ""
-
-
-def _number(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, comparable.
-
-    >>> _number("6.18.44-cloud"), _number("4.2")
-    ((6, 18, 44), (4, 2))
-    """
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def stale(host: Host, ttl: float) -> str:
-    """Why the facts of ``host`` are not to be relied on; "" if they are."""
-    if host.error:
-        return host.error
-    if host.taken_at is None:
-        return "it was never surveyed"
-    return f"its facts are {host.age() / 60:.0f} minutes old" if host.age() > ttl else ""
-
-
 def build(surveys: Sequence[Survey], vips: Mapping[str, str], drained: Iterable[str] = ()) -> Fleet:
     """Make a fleet of what the journal keeps.
 
@@ -301,6 +235,7 @@ def _host(survey: Survey, vips: Mapping[str, str], drained: bool) -> Host:
             capacity=Capacity(
                 **{key: capacity[key] for key in Capacity.__dataclass_fields__ if key in capacity}
                 | {"published_ports": frozenset(capacity.get("published_ports", ()))}
+                | {"networks": frozenset(capacity["networks"]) if "networks" in capacity else None}
             ),
             criu=Criu(
                 **{key: criu[key] for key in ("version", "check", "kernel", "arch", "cgroup") if key in criu},
@@ -346,6 +281,8 @@ def _container(entry: Mapping[str, Any], host: str, vips: Mapping[str, str]) -> 
         memory_bytes=int(entry["memory_bytes"]),
         layer_bytes=int(entry.get("layer_bytes", 0)),
         droppable=bool(entry.get("droppable", False)),
+        aio_events=int(entry.get("aio_events", 0)),
+        networks=frozenset(entry.get("networks", ())),
         obstacles=tuple(Obstacle(item["reason"], item["hint"]) for item in entry.get("obstacles", ())),
         vip=vips.get(entry["name"], ""),
     )

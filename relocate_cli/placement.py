@@ -1,6 +1,6 @@
 """Where containers of a fleet shall go: facts and settings in, moves and reasons out. Pure.
 
-Hard constraints are `fleet.why_not`'s and those that only hold between containers; Δ comes after them.
+Hard constraints are `constraints.why_not`'s and those that only hold between containers; Δ comes after them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from relocate_cli import heterogeneity, selection
+from relocate_cli.constraints import THERE, why_not
 from relocate_cli.errors import RelocateError
-from relocate_cli.fleet import THERE, Container, Fleet, Host, why_not
+from relocate_cli.fleet import Container, Fleet, Host
 from relocate_cli.heterogeneity import Differences
 from relocate_cli.plan import Move
 from relocate_cli.settings import Settings
@@ -84,9 +85,10 @@ def place(
     if not movable:
         return Placement((), staying)
     index = {host.name: number for number, host in enumerate(fleet.hosts)}
+    sources = [fleet.host(entry.host) for entry in movable]
     why = [
-        [why_not(entry, fleet.host(entry.host), target, settings.facts_ttl) for target in fleet.hosts]
-        for entry in movable
+        [why_not(entry, source, target, settings.facts_ttl) for target in fleet.hosts]
+        for entry, source in zip(movable, sources, strict=True)
     ]
     feasible = np.array([[not reason for reason in row] for row in why])
     least = max(1, min(entry.memory_bytes for entry in movable))

@@ -1,13 +1,14 @@
 """Ends what an interrupted relocation left open, and brings back what is only an image."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from relocate_cli import fleet, playbook, relocation, survey
-from relocate_cli.errors import RefusedError
-from relocate_cli.fleet import Fleet
+from relocate_cli import playbook, relocation, survey
+from relocate_cli.constraints import why_not_restore
+from relocate_cli.errors import RefusedError, UsageError
+from relocate_cli.fleet import Capacity, Container, Fleet
 from relocate_cli.journal import Journal
 from relocate_cli.plan import Move, Outcome, Plan, Relocation
 from relocate_cli.playbook import OnEvent
@@ -29,16 +30,19 @@ class Findings:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What was found, the relocations of which the end is known since, and those that restored an image."""
+    """What was found, the relocations of which the end is known since, those that restored an image, and why
+    the other images were not restored."""
 
     findings: Findings
     ended: tuple[Relocation, ...] = ()
     restored: tuple[Relocation, ...] = ()
+    refused: tuple[RefusedError, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether every image that was found runs again, and every end is settled."""
-        return not self.findings.unsettled and all(entry.outcome is Outcome.MOVED for entry in self.restored)
+        left = self.findings.unsettled or self.refused
+        return not left and all(entry.outcome is Outcome.MOVED for entry in self.restored)
 
 
 def find(settings: Settings, container: str = "", verbosity: int = 0) -> Findings:
@@ -60,20 +64,34 @@ def recover(
 ) -> Recovery:
     """Run playbooks/recover.yml, survey, restore stored containers (on ``to``), conclude open relocations.
 
-    Can be run again at any time. Raises RelocateError if host0 is silent.
+    Can be run again at any time. Raises RelocateError if host0 is silent, RefusedError if there are images
+    and no host can take any.
     """
+    before = _kept(settings, journal)
     found = _play(settings, container, False, verbosity, on_event)
     journal.distrust()
-    known = survey.take(settings, journal, light=True, verbosity=verbosity, on_event=on_event)
+    light = before is not None
+    known = survey.take(settings, journal, light=light, verbosity=verbosity, on_event=on_event)
     mine = [entry for entry in journal.open_relocations() if container in ("", entry.container)]
     concluded = [conclude(entry, found, known) for entry in mine]
     for entry in concluded:
         journal.record(entry)
+    moves, refused = placed(known, found.stored, to, settings.facts_ttl, before)
+    if refused and not moves:
+        raise refused[0]
     restored: tuple[Relocation, ...] = ()
-    if found.stored:
-        moves = tuple(restoring(known, entry, to, settings.facts_ttl) for entry in found.stored)
+    if moves:
         restored = relocation.carry_out(Plan(moves), settings=settings, journal=journal, verbosity=verbosity)
-    return Recovery(found, tuple(entry for entry in concluded if entry.outcome is not Outcome.OPEN), restored)
+    ended = tuple(entry for entry in concluded if entry.outcome is not Outcome.OPEN)
+    return Recovery(found, ended, restored, refused)
+
+
+def _kept(settings: Settings, journal: Journal) -> Fleet | None:
+    """What was known so far: the next survey forgets a container that is only an image."""
+    try:
+        return survey.kept(settings, journal)
+    except UsageError:  # of another version: the next survey replaces it
+        return None
 
 
 def _play(
@@ -114,9 +132,8 @@ def plans(found: Findings, to: str | None = None) -> list[str]:
             f"{entry['container']}: {entry['source']} → {entry['target']} stopped at {record}: it {follows}"
         )
     for entry in found.stored:
-        lines.append(
-            f"{entry['container']}: only an image is left: it is restored on {to or entry['target']}"
-        )
+        where = to or f"{entry['target']}, or else where it fits"
+        lines.append(f"{entry['container']}: only an image is left: it is restored on {where}")
     known = {entry["id"] for entry in (*found.opened, *found.stored)}
     for entry in found.ended:
         if entry["relocation_id"] not in known:
@@ -151,21 +168,85 @@ def conclude(opened: Relocation, found: Findings, known: Fleet) -> Relocation:
     return opened
 
 
-def restoring(known: Fleet, stored: Mapping[str, Any], to: str | None, ttl: float) -> Move:
-    """The move that brings a stored container back: ``to``, else its target, else the least loaded host."""
-    able = [
-        host
-        for host in known.hosts
-        if host.name != stored["source"] and not host.drained and not fleet.stale(host, ttl)
-    ]
-    if to is not None:
-        able = [host for host in able if host.name == known.host(to).name]
+def placed(
+    known: Fleet, stored: Sequence[Mapping[str, Any]], to: str | None, ttl: float, before: Fleet | None
+) -> tuple[tuple[Move, ...], tuple[RefusedError, ...]]:
+    """The moves that bring stored containers back, each beside those before it, and why others have none.
+
+    ``before``: the fleet as it was surveyed before, for what is not known any more.
+    """
+    moves: list[Move] = []
+    refused: list[RefusedError] = []
+    for entry in stored:
+        container = last_seen(entry, known, before)
+        try:
+            move = restoring(known, entry, to, ttl, container)
+        except RefusedError as error:
+            refused.append(error)
+            continue
+        moves.append(move)
+        if container is not None:
+            known = _arrived(known, container, move.target)
+    return tuple(moves), tuple(refused)
+
+
+def last_seen(stored: Mapping[str, Any], known: Fleet, before: Fleet | None) -> Container | None:
+    """A stored container as a survey last saw it on its source; None if none did.
+
+    What was known ``before`` comes first: what has that name there now would be another one.
+    """
+    for surveyed in (before, known):
+        for entry in surveyed.containers if surveyed is not None else ():
+            if (entry.name, entry.host) == (stored["container"], stored["source"]):
+                return entry
+    return None
+
+
+def restoring(
+    known: Fleet, stored: Mapping[str, Any], to: str | None, ttl: float, container: Container | None
+) -> Move:
+    """The move that brings a stored container back: ``to``, else its target, else the least loaded host.
+
+    ``container``: what is known of it. Raises RefusedError if no host can take it, UsageError if there is no
+    host ``to``.
+    """
+    name = stored["container"]
+    source = next((host for host in known.hosts if host.name == stored["source"]), None)
+    asked = [host for host in known.hosts if host is not source] if to is None else [known.host(to)]
+    why = {
+        host.name: "it came from there"
+        if host is source
+        else why_not_restore(name, container, source, host, ttl)
+        for host in asked
+    }
+    able = [host for host in asked if not why[host.name]]
     if not able:
+        said = "; ".join(f"{host}: {reason}" for host, reason in why.items())
+        hint = "bring a host up, or give one with --to; the image is kept"
+        if container is None:
+            hint += f" (no survey has seen it on {stored['source']}: ports, memory and group are not known)"
         raise RefusedError(
-            f"no host can take {stored['container']}, which is only an image now",
-            "bring a host up, or give one with --to; the image is kept",
+            f"no host can take {name}, which is only an image now: {said or 'there is none'}", hint
         )
     chosen = min(able, key=lambda host: (host.name != stored["target"], len(host.containers), host.name))
-    return Move(
-        stored["container"], stored["source"], chosen.name, stored.get("vip") or "", recovers=stored["id"]
+    return Move(name, stored["source"], chosen.name, stored.get("vip") or "", recovers=stored["id"])
+
+
+def _arrived(known: Fleet, container: Container, target: str) -> Fleet:
+    """The fleet once ``container`` runs on ``target``."""
+
+    def taken(capacity: Capacity) -> Capacity:
+        return replace(
+            capacity,
+            memory_free_bytes=capacity.memory_free_bytes - container.memory_bytes,
+            published_ports=capacity.published_ports | container.ports,
+        )
+
+    return Fleet(
+        tuple(
+            replace(host, containers=(*host.containers, container), capacity=taken(host.capacity))
+            if host.name == target
+            else host
+            for host in known.hosts
+        )
     )

@@ -83,7 +83,7 @@ def _asked(settings: Settings, quiet: bool, verbose: int) -> "Fleet | None":
 
 def _troubles(fleet: "Fleet", ttl: float) -> list[tuple[str, str, str]]:
     """What is wrong with hosts, and with containers that take part: whose, what, and what to change."""
-    from relocate_cli.fleet import defect, stale
+    from relocate_cli.constraints import defect, stale
 
     hosts = [(host.name, why, "") for host in fleet.hosts if (why := stale(host, ttl) or defect(host))]
     containers = [
@@ -97,7 +97,7 @@ def _troubles(fleet: "Fleet", ttl: float) -> list[tuple[str, str, str]]:
 
 def _ways(fleet: "Fleet") -> list[tuple[str, str, str]]:
     """Source, target, and why nothing can go from one to the other: no defect where hosts shall differ."""
-    from relocate_cli.fleet import between
+    from relocate_cli.constraints import between
 
     ways = ((source, target, between(source, target)) for source in fleet.hosts for target in fleet.hosts)
     return [(source.name, target.name, why) for source, target, why in ways if why]
@@ -105,8 +105,8 @@ def _ways(fleet: "Fleet") -> list[tuple[str, str, str]]:
 
 def _container(settings: Settings, name: str, quiet: bool, verbose: int, as_json: bool) -> None:
     from relocate_cli import render, survey
+    from relocate_cli.constraints import why_not
     from relocate_cli.errors import ExitCode
-    from relocate_cli.fleet import why_not
     from relocate_cli.journal import Journal
 
     with Journal(settings.state) as journal, render.Progress(quiet=quiet, verbose=verbose > 0) as progress:

@@ -43,6 +43,7 @@ def recover(
             "open": list(found.opened),
             "stored": list(found.stored),
             "relocations": [entry.document() for entry in (*done.ended, *done.restored)],
+            "refused": [{"reason": error.message, "hint": error.hint} for error in done.refused],
             "waiting": [entry.document() for entry in waiting],
         }
         render.emit_json("recover", document)
@@ -51,10 +52,12 @@ def recover(
     else:
         for ended in (*done.ended, *done.restored):
             print(render.recap(ended))
-        if not (done.ended or done.restored or waiting):
+        if not (done.ended or done.restored or done.refused or waiting):
             print("nothing was open")
     if check:
         raise typer.Exit(int(ExitCode.NEEDS_RECOVER if found.opened or found.stored else ExitCode.DONE))
+    for error in done.refused:
+        render.note(f"relocate: {error.message} ({error.hint})")
     for why in done.findings.unsettled.values():
         render.note(f"relocate: not settled on {why} (run this again)")
     for left in waiting:

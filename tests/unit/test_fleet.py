@@ -108,20 +108,6 @@ def test_a_target_that_cannot_take_it_is_refused(
         pool.move(pool.container("web"), pool.host("h2"), ttl=60)
 
 
-def test_memory_that_an_older_kernel_does_not_know_stays_on_newer_ones(
-    build: Make, survey: Make, container: Make
-) -> None:
-    entries = [container("web", droppable=True), container("born-on-an-old-kernel", ports=[])]
-    kernels = {"h1": "6.12.1", "h2": "6.1.0-50-amd64", "h3": "6.11"}
-    pool = build(
-        *(survey(h, *(entries if h == "h1" else ()), criu={"kernel": k}) for h, k in kernels.items())
-    )
-    web, older = pool.containers
-    said = [fleet.why_not(web, pool.host("h1"), pool.host(target), 60) for target in ("h2", "h3")]
-    assert "6.1.0-50-amd64 has no MAP_DROPPABLE" in said[0] and said[1] == ""
-    assert fleet.why_not(older, pool.host("h1"), pool.host("h2"), 60) == ""
-
-
 @pytest.mark.parametrize(
     "criu", [{"check": "no mount_v2"}, {"cgroup": 1}, {"version": "4.1.1", "kernel": "6.16"}]
 )
@@ -137,15 +123,6 @@ def test_a_drained_host_is_refused(build: Make, survey: Make, container: Make) -
     pool = build(survey("h1", container("web")), survey("h2"), drained=("h2",))
     with pytest.raises(RefusedError, match="drained"):
         pool.move(pool.container("web"), pool.host("h2"), ttl=60)
-
-
-def test_tenants_of_other_groups_do_not_meet(build: Make, survey: Make, container: Make) -> None:
-    labels = {"relocate.enable": "true", "relocate.group": "red"}
-    blue = container("db", ports=[], labels={"relocate.group": "blue"})
-    pool = build(survey("h1", container("web", labels=labels)), survey("h2", blue), survey("h3"))
-    web, source = pool.container("web"), pool.host("h1")
-    assert fleet.why_not(web, source, pool.host("h2"), 60) == "tenant group blue is there"
-    assert fleet.why_not(web, source, pool.host("h3"), 60) == ""
 
 
 def test_a_document_of_another_version_is_named_not_a_traceback(survey: Make) -> None:

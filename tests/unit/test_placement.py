@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relocate_cli import placement
+from relocate_cli.fleet import Fleet, Host
 from relocate_cli.settings import Selection, Settings
 
 Make = Callable[..., Any]
@@ -128,3 +129,24 @@ def test_no_placement_breaks_a_constraint(
         for entry in arriving:
             others = {other.group for other in [*arriving, *host.containers] if other.group}
             assert not entry.group or others == {entry.group}
+
+
+def test_many_containers_and_hosts_cost_their_product(
+    build: Make, survey: Make, container: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    found = Fleet.host
+
+    def host(fleet: Fleet, name: str) -> Host:
+        looks.append(name)
+        return found(fleet, name)
+
+    fleet = build(
+        *(
+            survey(f"h{i:02}", *(container(f"c{i}-{n}", ports=[f"tcp/{i}{n}"]) for n in range(3)))
+            for i in range(20)
+        )
+    )
+    monkeypatch.setattr(Fleet, "host", host)
+    assert len(placement.place(fleet, fleet.containers, Settings(), rng()).moves) == 60
+    assert len(looks) <= 3 * 60

@@ -1,11 +1,13 @@
 """Each thing about a container that keeps it where it is, and nothing else does."""
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
-from relocate_proxy.preflight import droppable, held, obstacles
+from relocate_proxy import holdings, preflight
+from relocate_proxy.clients import Client
+from relocate_proxy.engine import EngineError
+from relocate_proxy.preflight import obstacles
+from relocate_proxy.surroundings import Surroundings
 
 
 def inspected(config: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
@@ -22,7 +24,9 @@ def inspected(config: dict[str, Any] | None = None, **parts: Any) -> dict[str, A
         "NetworkSettings": {"Networks": {"bridge": {"IPAMConfig": None}}},
     }  # fmt: skip
     for key, value in parts.items():
-        (document if key in ("Mounts", "NetworkSettings") else document["HostConfig"])[key] = value
+        (document if key in ("Mounts", "NetworkSettings", "State", "Id", "Name") else document["HostConfig"])[
+            key
+        ] = value
     return document
 
 
@@ -43,6 +47,10 @@ def networks(*names: str, address: str = "") -> dict[str, Any]:
         ({"Privileged": True}, "privileged"),
         ({"PidMode": "host"}, "host's pid namespace"),
         ({"IpcMode": "host"}, "host's ipc namespace"),
+        ({"IpcMode": "shareable"}, "--ipc shareable"),
+        ({"AutoRemove": True}, "--rm"),
+        ({"State": {"Paused": True}}, "paused"),
+        ({"State": {"Restarting": True, "Pid": 0}}, "about to be started again"),
         ({"IpcMode": "container:0123"}, "another container's ipc namespace"),
         ({"UTSMode": "host"}, "host's uts namespace"),
         ({"UsernsMode": "host"}, "host's userns namespace"),
@@ -85,52 +93,120 @@ def test_all_obstacles_are_named_at_once() -> None:
     assert len(obstacles(inspected({"Labels": {}, "Tty": True}, Privileged=True))) == 3
 
 
+def test_a_port_that_the_engine_chose_is_no_obstacle() -> None:
+    ports = {"80/tcp": [{"HostIp": "", "HostPort": ""}], "81/tcp": [{"HostIp": "", "HostPort": "8000-8010"}]}
+    assert obstacles(inspected(PortBindings=ports, PublishAllPorts=True)) == []
+
+
+@pytest.mark.parametrize("reference", ["web", "ab" * 32])
 @pytest.mark.parametrize(
-    ("program", "reason"),
+    ("key", "namespace"), [("NetworkMode", "network"), ("IpcMode", "ipc"), ("PidMode", "pid")]
+)
+def test_who_shares_its_namespace_is_named(key: str, namespace: str, reference: str) -> None:
+    web = inspected(Id="ab" * 32, Name="/web")
+    sidecar = inspected(Id="cd" * 32, Name="/vpn", **{key: f"container:{reference}"})
+    other = inspected(Id="ef" * 32, Name="/other", **{key: "container:somebody"})
+    (found,) = obstacles(web, Surroundings([web, sidecar, other]))
+    assert found["reason"] == f"container vpn shares its {namespace} namespace"
+    assert found["hint"]
+
+
+def test_a_line_of_a_listing_is_a_neighbour_too() -> None:
+    line = {"Id": "cd" * 32, "Names": ["/vpn"], "HostConfig": {"NetworkMode": f"container:{'ab' * 32}"}}
+    (found,) = obstacles(inspected(Id="ab" * 32, Name="/web"), Surroundings([line]))
+    assert "container vpn" in found["reason"]
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan", "overlay"])
+def test_a_network_that_is_no_bridge_is_named(driver: str) -> None:
+    lan = inspected(NetworkMode="lan", NetworkSettings=networks("lan"))
+    (found,) = obstacles(lan, Surroundings(drivers={"lan": driver, "bridge": "bridge"}))
+    assert found["reason"] == f"its network lan is {driver}, not a bridge"
+    assert obstacles(lan, Surroundings(drivers={"lan": "bridge"})) == []
+
+
+def test_the_hosts_network_is_named_once() -> None:
+    host = inspected(NetworkMode="host", NetworkSettings=networks("host"))
+    assert len(obstacles(host, Surroundings(drivers={"host": "host"}))) == 1
+
+
+def test_who_waits_for_its_end_is_named() -> None:
+    web = inspected({"AttachStdout": True, "Image": "app:1"}, Id="ab" * 32, Name="/web")
+    (found,) = obstacles(web, Surroundings(clients=[Client(7, "run", ("--name", "web", "app:1"))]))
+    assert "`docker run` (pid 7)" in found["reason"] and "-d" in found["hint"]
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """A container with two processes from outside; what the engine says of its execs, by path."""
+    answers: dict[str, dict[str, Any]] = {}
+
+    def ask(path: str) -> dict[str, Any]:
+        if path not in answers:
+            raise EngineError(path)
+        return answers[path]
+
+    monkeypatch.setattr(preflight, "ask_engine", ask)
+    monkeypatch.setattr(preflight, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(holdings, "processes_of", lambda pid: [str(pid)])
+    monkeypatch.setattr(
+        holdings, "strangers", lambda pids: {"41": "worker --loop", "42": "curl -f localhost"}
+    )
+    return answers
+
+
+def session(pid: int, *words: str) -> dict[str, Any]:
+    return {"Pid": pid, "ProcessConfig": {"entrypoint": words[0], "arguments": list(words[1:])}}
+
+
+RUNNING = {"Id": "ab" * 32, "State": {"Pid": 40}}
+
+
+def test_what_docker_exec_has_started_is_named(entered: dict[str, dict[str, Any]]) -> None:
+    found = obstacles(inspected(**RUNNING))
+    assert [entry["reason"].split(" was ")[0] for entry in found] == [
+        "process worker --loop (pid 41)",
+        "process curl -f localhost (pid 42)",
+    ]
+    assert all("docker exec" in entry["reason"] and entry["hint"] for entry in found)
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
     [
-        ("import socket; s = socket.create_server(('127.0.0.1', 0)); u = socket.socketpair()", ""),
-        ("import select; e = select.epoll(); n = __import__('socket').socket(16, 3, 0)", ""),
-        ("import ctypes; assert ctypes.CDLL(None).inotify_init() > 0", ""),
-        (
-            "import ctypes; c = ctypes.CDLL(None); c.inotify_add_watch(c.inotify_init(), b'/', 256)",
-            "inotify watch of its root file system",
-        ),
-        ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)", "dump: MPTCP socket"),
-        (
-            "import ctypes; assert ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(256)) > 0",
-            "dump: io_uring",
-        ),
-        ("import ctypes; assert ctypes.CDLL(None).syscall(447, 0) > 0", "dump: secret memory"),
+        (["CMD", "curl", "-f", "localhost"], ("curl", "-f", "localhost")),
+        (["CMD-SHELL", "curl -f localhost"], ("/bin/sh", "-c", "curl -f localhost")),
     ],
 )
-def test_what_a_process_holds_that_cannot_be_dumped_is_named(program: str, reason: str) -> None:
-    command = [sys.executable, "-c", f"{program}; print(flush=True); input()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            pytest.skip("this kernel has no such thing")
-        found = held([str(process.pid)])
-        process.communicate(b"\n")
-    assert [entry for entry in found if reason not in entry["reason"]] == []
-    assert len(found) == bool(reason)
+def test_a_health_check_that_runs_is_no_obstacle(
+    entered: dict[str, dict[str, Any]], test: list[str], words: tuple[str, ...]
+) -> None:
+    """It would end with the move, and the engine starts the next one on the target."""
+    entered[f"/containers/{'ab' * 32}/json"] = {"ExecIDs": ["gone", "e1", "e2"]}
+    entered["/exec/e1/json"] = session(41, "worker", "--loop")
+    entered["/exec/e2/json"] = session(42, *words)
+    (found,) = obstacles(inspected({"Healthcheck": {"Test": test}}, **RUNNING))
+    assert "worker --loop (pid 41)" in found["reason"]
 
 
-def test_memory_that_the_kernel_may_drop_is_seen() -> None:
-    program = "import mmap; m = mmap.mmap(-1, 4096, flags=mmap.MAP_ANONYMOUS | 8); print(flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            pytest.skip("this kernel has no MAP_DROPPABLE (Linux 6.11)")
-        found = droppable(["999999999", str(process.pid)])
-        process.communicate(b"\n")
-    assert found
+def test_a_health_check_that_the_engine_knows_a_moment_later_is_no_obstacle(
+    entered: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "strangers", lambda pids: {"42": "curl"})
+    pids = iter([0, 0, 42])
+
+    class Late(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            return next(pids) if key == "Pid" else super().__getitem__(key)
+
+    entered[f"/containers/{'ab' * 32}/json"] = {"ExecIDs": ["e1"]}
+    entered["/exec/e1/json"] = Late(session(0, "curl"))
+    assert obstacles(inspected({"Healthcheck": {"Test": ["CMD", "curl"]}}, **RUNNING)) == []
 
 
-def test_a_process_that_has_ended_holds_nothing() -> None:
-    assert held(["999999999"]) == []
-    assert not droppable(["999999999"])
+def test_a_health_check_that_has_ended_meanwhile_is_no_obstacle(
+    entered: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([{"42": "curl"}, {"43": "curl"}])
+    monkeypatch.setattr(holdings, "strangers", lambda pids: next(looks))
+    assert obstacles(inspected({"Healthcheck": {"Test": ["CMD", "curl"]}}, **RUNNING)) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import paths, survey
+from relocate_proxy import asking, containers, paths, survey
 from relocate_proxy.engine import EngineError
 
 WEB: dict[str, Any] = {
@@ -28,8 +28,8 @@ ANSWERS: dict[str, Any] = {
     "/containers/json": [{"Id": WEB["Id"]}],
     f"/containers/{WEB['Id']}/json": WEB,
     "/version": {"Components": [{"Name": "Engine", "Version": "26.1.5"}]},
-    "/networks": [{"Driver": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}},
-                  {"Driver": "host", "IPAM": {"Config": None}}],
+    "/networks": [{"Name": "bridge", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}},
+                  {"Name": "host", "Driver": "host", "IPAM": {"Config": None}}],
     "/images/json": [{"RepoTags": ["app:1"]}, {"RepoTags": None}],
 }  # fmt: skip
 
@@ -58,7 +58,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        monkeypatch.setattr(survey, "ENGINE_SOCKET", str(tmp_path / "docker.sock"))
+        monkeypatch.setattr(asking, "ENGINE_SOCKET", str(tmp_path / "docker.sock"))
         monkeypatch.setattr(survey, "DOCKER_ROOT", tmp_path)
         monkeypatch.setattr(paths, "TARGETS", tmp_path / "target")
         yield answers
@@ -77,6 +77,76 @@ def test_a_light_survey_has_containers_and_capacity_alone(engine: dict[str, Any]
     assert web["obstacles"] == []
     assert "tcp/8080" in document["capacity"]["published_ports"]
     assert 0 < document["capacity"]["memory_free_bytes"] <= document["capacity"]["memory_bytes"]
+
+
+def test_networks_and_the_ports_that_the_engine_chose_are_told(engine: dict[str, Any]) -> None:
+    """Of a port published without a number, what counts is the one that clients use."""
+    path = f"/containers/{WEB['Id']}/json"
+    host = {"NetworkMode": "0123abcd", "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": ""}]}}
+    ports = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]}
+    settings = {"Networks": {"shop_default": {"IPAddress": "172.18.0.3"}}, "Ports": ports}
+    engine[path] = {**WEB, "HostConfig": host, "NetworkSettings": settings}
+    engine["/networks"] = [
+        *ANSWERS["/networks"],
+        {"Name": "lan", "Driver": "macvlan", "IPAM": {"Config": []}},
+    ]
+    document = survey.survey(light=True)
+    (web,) = document["containers"]
+    assert (web["networks"], web["ports"], web["obstacles"]) == (["shop_default"], ["tcp/32768"], [])
+    assert document["capacity"]["networks"] == ["bridge"]
+
+
+def test_a_sidecar_and_a_foreign_network_are_obstacles(engine: dict[str, Any]) -> None:
+    sidecar = {
+        **WEB,
+        "Id": "cd" * 32,
+        "Name": "/vpn",
+        "HostConfig": {"NetworkMode": f"container:{WEB['Id']}"},
+    }
+    engine["/containers/json"] = [{"Id": WEB["Id"]}, {"Id": sidecar["Id"]}]
+    engine[f"/containers/{sidecar['Id']}/json"] = sidecar
+    engine["/networks"] = [{"Name": "bridge", "Driver": "macvlan"}]
+    web, _ = survey.survey(light=True)["containers"]
+    reasons = [entry["reason"] for entry in web["obstacles"]]
+    assert reasons == [
+        "container vpn shares its network namespace",
+        "its network bridge is macvlan, not a bridge",
+    ]
+
+
+def test_a_container_that_cannot_be_read_hides_no_other(engine: dict[str, Any]) -> None:
+    broken = {
+        "Id": "cd" * 32,
+        "Name": "/odd",
+        "Config": {"Image": "x", "Labels": {"relocate.enable": "true"}},
+    }
+    engine["/containers/json"] = [{"Id": broken["Id"]}, {"Id": WEB["Id"]}]
+    engine[f"/containers/{broken['Id']}/json"] = broken
+    odd, web = survey.survey(light=True)["containers"]
+    assert (odd["name"], web["obstacles"]) == ("odd", [])
+    assert set(odd) >= {"id", "image", "labels", "started_at", "ip", "ports", "memory_bytes"}
+    assert "could not be read" in odd["obstacles"][0]["reason"] and odd["obstacles"][0]["hint"]
+
+
+def test_a_layer_of_many_files_is_read_so_far_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        (tmp_path / f"{number % 4}").mkdir(exist_ok=True)
+        (tmp_path / f"{number % 4}" / str(number)).write_bytes(b"x" * 4096)
+    inspect = {"GraphDriver": {"Data": {"UpperDir": str(tmp_path)}}}
+    whole = containers.written(inspect)
+    assert whole >= 20 * 4096
+    monkeypatch.setattr(containers, "WALK_ENTRIES", 10)
+    assert 0 < containers.written(inspect) < whole
+    monkeypatch.setattr(containers, "WALK_ENTRIES", 1000)
+    monkeypatch.setattr(containers, "WALK_SECONDS", -1.0)
+    assert containers.written(inspect) < whole
+    assert containers.written({"GraphDriver": None}) == 0
+
+
+def test_processors_that_may_come_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "possible").write_text("0-3,8\n")
+    assert survey.possible_cpus(tmp_path / "possible") == 5
+    assert survey.possible_cpus(tmp_path / "missing") == 0
 
 
 def test_a_full_survey_can_be_sent_as_json(engine: dict[str, Any]) -> None:
@@ -100,7 +170,7 @@ def test_a_container_that_has_just_gone_is_left_out(engine: dict[str, Any]) -> N
 
 
 def test_no_engine_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "ENGINE_SOCKET", str(tmp_path / "nobody"))
+    monkeypatch.setattr(asking, "ENGINE_SOCKET", str(tmp_path / "nobody"))
     with pytest.raises(EngineError, match="does not answer"):
         survey.survey(light=True)
 

@@ -41,14 +41,14 @@ def fire(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Carry out ``moves`` (at most ``parallel`` windows at once) in a unit of their own; wait; return
     their reports.
 
-    ``armed``: what `arm` answered on each host; a move that is not armed on both is reported as rolled
-    back and not fired.
+    ``armed``: what the hosts answered to each step of arming, in their order; a move of which one has failed
+    is reported as rolled back and not fired.
     A relocation that has not ended when nothing gets on any more is reported as failed with what it waits
     for; its unit goes on.
     """
     moves = document["moves"]
-    heard, unheard = answers.gather(document["armed"], answers.armed)
-    refused = {move["id"]: why for move in moves if (why := _not_armed(move, heard, unheard))}
+    steps = [answers.gather(said, answers.armed) for said in document["armed"]]
+    refused = {move["id"]: why for move in moves if (why := _not_armed(move, steps))}
     reports = [
         batches.unfired(move, "rolled_back", refused[move["id"]]) for move in moves if move["id"] in refused
     ]
@@ -79,18 +79,18 @@ def _follow(batch: Batch) -> list[dict[str, Any]]:
     return [found.get(move["id"]) or batches.unfired(move, "failed", unended) for move in batch.moves]
 
 
-def _not_armed(move: Move, heard: dict[str, dict[str, Armed]], unheard: dict[str, str]) -> str:
-    """Why a move cannot be fired: the source's reason before the target's, which may only have waited
-    for it."""
-    for side in ("target",) if "recovers" in move else ("source", "target"):
-        host = move[side]
-        if host in unheard and unheard[host] != answers.SILENT:
-            return f"{side} {host}: {unheard[host]}"
-        result = heard.get(host, {}).get(move["id"])
-        if result is None:
-            return f"{side} {host} did not answer"
-        if not result.ok:
-            return f"{side} {host}: {result.reason}"
+def _not_armed(move: Move, steps: list[tuple[dict[str, dict[str, Armed]], dict[str, str]]]) -> str:
+    """Why a move cannot be fired: the first step's reason, and in it the source's before the target's."""
+    for heard, unheard in steps:
+        for side in ("target",) if "recovers" in move else ("source", "target"):
+            host = move[side]
+            if host in unheard and unheard[host] != answers.SILENT:
+                return f"{side} {host}: {unheard[host]}"
+            result = heard.get(host, {}).get(move["id"])
+            if result is None:
+                return f"{side} {host} did not answer"
+            if not result.ok:
+                return f"{side} {host}: {result.reason}"
     return ""
 
 

@@ -1,45 +1,46 @@
-"""Whether a container can move at all: by what ``docker inspect`` says of it, and what its processes hold."""
+"""Whether a container can move at all: by what ``docker inspect`` says of it, what its processes hold, and
+what surrounds it on its host."""
 
 import contextlib
-import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import time
+from collections.abc import Iterator
 from typing import Any
+
+from relocate_proxy import clients, holdings
+from relocate_proxy.asking import ask_engine
+from relocate_proxy.engine import EngineError
+from relocate_proxy.holdings import Finding
+from relocate_proxy.holdings import held as held  # for who asks the one question and the other
+from relocate_proxy.surroundings import Surroundings
 
 LABEL = "relocate.enable"
 RUNTIMES = {"", "runc", "io.containerd.runc.v2"}
 ANY_ADDRESS = {"", "0.0.0.0", "::"}
-# What CRIU 4.2.1 dumps: protocols as the kernel names them (sockfs's xattr), anonymous inodes as /proc does.
-SOCKETS = {"TCP", "UDP", "UDP-Lite", "RAW", "PING", "NETLINK", "PACKET", "UNIX", "UNIX-STREAM"}
-SOCKETS |= {name + "v6" for name in ("TCP", "UDP", "RAW", "PING")} | {"UDPLITEv6"}
-ANONYMOUS = {"eventfd", "eventpoll", "inotify", "fanotify", "signalfd", "timerfd", "pidfd"}
-WATCH = "inotify watch of its root file system"
-REMEDIES = {
-    WATCH: "let it watch a --tmpfs, or poll",
-    "MPTCP socket": "let it use TCP: --sysctl net.mptcp.enabled=0, or, for Go, --env GODEBUG=multipathtcp=0",
-    "io_uring": "let it use epoll: most programs have a setting for that",
-}
+NO_NETWORKS = {"host", "null"}  # drivers of the networks "host" and "none"
+ALONE = Surroundings()
+LOOKS = 3
+LOOK_SECONDS = 0.1
 
 
-def obstacles(inspect: dict[str, Any]) -> list[dict[str, str]]:
+def obstacles(inspect: dict[str, Any], around: Surroundings = ALONE) -> list[dict[str, str]]:
     """Why the container cannot move and what its tenant would have to change; empty when it can.
 
-    ``inspect`` is the engine's document of one container. Answers ``[{"reason", "hint"}]``.
+    ``inspect`` is the engine's document of one container; if it runs here, its processes are looked at too.
+    ``around``: what else is on its host, as far as it is known. Answers ``[{"reason", "hint"}]``.
 
     >>> obstacles({"Config": {"Labels": {"relocate.enable": "true"}}, "HostConfig": {"Privileged": True},
     ...            "NetworkSettings": {"Networks": {"bridge": {}}}})[0]["reason"]
     'it is privileged'
     """
-    checks = (_label, _isolation, _devices, _network, _ports, _storage, _process)
-    return [{"reason": reason, "hint": hint} for check in checks for reason, hint in check(inspect)]
+    checks = (_label, _isolation, _devices, _network, _ports, _storage, _process, _entered)
+    found = [finding for check in checks for finding in check(inspect)]
+    found += [finding for check in (_shared, _drivers, _awaited) for finding in check(inspect, around)]
+    return [{"reason": reason, "hint": hint} for reason, hint in found]
 
 
 def enabled(labels: dict[str, str]) -> bool:
     """Whether the tenant lets the container take part."""
     return labels.get(LABEL, "").lower() == "true"
-
-
-Finding = tuple[str, str]
 
 
 def _host(inspect: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +68,11 @@ def _isolation(inspect: dict[str, Any]) -> Iterator[Finding]:
                 f"it shares another container's {option} namespace",
                 f"start it without --{option}=container:…",
             )
+    if host.get("IpcMode") == "shareable":
+        yield (
+            "its /dev/shm is the engine's (--ipc shareable), and its files would stay behind",
+            'start it with --ipc private, or without "default-ipc-mode" in the engine\'s daemon.json',
+        )
     if (host.get("Runtime") or "") not in RUNTIMES:
         yield f"its runtime is {host['Runtime']}", "start it with the default runtime, runc"
 
@@ -129,56 +135,95 @@ def _storage(inspect: dict[str, Any]) -> Iterator[Finding]:
 def _process(inspect: dict[str, Any]) -> Iterator[Finding]:
     if inspect["Config"].get("Tty"):
         yield "it has a terminal", "start it without -t"
+    if _host(inspect).get("AutoRemove"):
+        yield "it is removed when it ends (--rm), which would be lost", "start it without --rm"
+    state = inspect.get("State") or {}
+    if state.get("Paused"):
+        yield "it is paused", "let it go on: docker unpause"
+    if state.get("Restarting"):
+        yield "it is about to be started again", "see why it ends: docker logs"
 
 
-def held(pids: Iterable[str], proc: Path = Path("/proc")) -> list[dict[str, str]]:
-    """What processes of a container hold that cannot be dumped, as ``obstacles`` says it, each kind once."""
-    found = {finding for pid in pids for finding in _held(proc, pid)}
-    return [{"reason": reason, "hint": hint} for reason, hint in sorted(found)]
+def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
+    """Processes that `docker exec` started, but for the health check: that one ends with the move, and the
+    engine of the target starts the next."""
+    pid = (inspect.get("State") or {}).get("Pid") or 0
+    found = holdings.strangers(holdings.processes_of(pid)) if pid else {}
+    command = _health_command(inspect["Config"])
+    for _ in range(LOOKS):
+        if found and command:
+            checks = _health_checks(inspect["Id"], command)
+            time.sleep(LOOK_SECONDS)  # the engine learns a moment late which process its check is
+            left = holdings.strangers(holdings.processes_of(pid))
+            found = {process: left[process] for process in found if process in left.keys() - checks}
+    for process, name in found.items():
+        yield (
+            f"process {name} (pid {process}) was started by docker exec and would end",
+            "end it, or let the container's own command start it",
+        )
 
 
-def droppable(pids: Iterable[str], proc: Path = Path("/proc")) -> bool:
-    """Whether a process has memory that the kernel may drop (mmap(2): MAP_DROPPABLE, Linux 6.11), which an
-    older kernel cannot restore. glibc 2.41 keeps the state of getrandom(2) in it where the kernel has it."""
-    return any(_has_flag(proc / pid / "smaps", "dp") for pid in pids)
+def _health_checks(identity: str, command: list[str]) -> set[str]:
+    """Pids of the container's health check, which the engine runs as an exec; empty if it does not say."""
+    found: set[str] = set()
+    with contextlib.suppress(EngineError):
+        for session in ask_engine(f"/containers/{identity}/json").get("ExecIDs") or []:
+            with contextlib.suppress(EngineError):  # it has ended
+                document = ask_engine(f"/exec/{session}/json")
+                process = document["ProcessConfig"]
+                if [process["entrypoint"], *(process.get("arguments") or [])] == command:
+                    found.add(str(document["Pid"]))
+    return found
 
 
-def _has_flag(smaps: Path, flag: str) -> bool:
-    """Reads no further than it must: the kernel walks a mapping's pages to write its lines."""
-    with contextlib.suppress(OSError), smaps.open(errors="replace") as lines:  # unless it has ended
-        return any(line.startswith("VmFlags:") and flag in line.split() for line in lines)
-    return False
+def _health_command(config: dict[str, Any]) -> list[str]:
+    """What the engine runs to see whether the container is healthy; empty if nothing."""
+    kind, *words = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
+    if kind == "CMD-SHELL":
+        return [*(config.get("Shell") or ["/bin/sh", "-c"]), *words]
+    return words if kind == "CMD" else []
 
 
-def _held(proc: Path, pid: str) -> Iterator[Finding]:
-    process = proc / pid
-    with contextlib.suppress(OSError):  # it has ended
-        if "TracerPid:\t0\n" not in (process / "status").read_text():
-            yield f"process {pid} of it is being traced (strace, gdb)", "end that first"
-        if (process / "ns/user").stat().st_ino != (proc / "self/ns/user").stat().st_ino:
-            yield "it has a user namespace", "do without: it is a sandbox's, or the engine's userns-remap"
-        device = (process / "root").stat().st_dev
-        root = os.major(device) << 20 | os.minor(device)  # as the kernel writes it
-        for descriptor in (process / "fd").iterdir():
-            with contextlib.suppress(OSError):
-                if kind := _undumpable(descriptor, root):
-                    hint = REMEDIES.get(kind, "let the program close it, or do without it")
-                    yield f"it holds what CRIU cannot dump: {kind}", hint
+def _shared(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
+    """Containers that would be left in a dead namespace."""
+    mine = str(inspect.get("Id", ""))
+    for other in around.neighbours:
+        if other.get("Id") == mine:
+            continue
+        for key, namespace in (("NetworkMode", "network"), ("IpcMode", "ipc"), ("PidMode", "pid")):
+            kind, _, whose = str(_host(other).get(key) or "").partition(":")
+            if kind == "container" and whose and _is(inspect, whose):
+                yield (
+                    f"container {_name(other)} shares its {namespace} namespace",
+                    f"start that one without {namespace} container:…, or remove it: it could not come along",
+                )
 
 
-def _undumpable(descriptor: Path, root: int) -> str:
-    """The kind of an open file that CRIU refuses, else "". Raises OSError when it was closed meanwhile.
+def _is(inspect: dict[str, Any], reference: str) -> bool:
+    """Whether ``reference``, a name or an id, means this container."""
+    by_id = len(reference) >= 12 and str(inspect.get("Id", "")).startswith(reference)
+    return by_id or reference == _name(inspect)
 
-    ``root``: device of the root file system, an overlay, whose file handles name nothing that CRIU can open.
-    """
-    target = str(descriptor.readlink())
-    if target.startswith("socket:"):
-        protocol = os.getxattr(descriptor, "system.sockprotoname").rstrip(b"\0").decode()
-        return "" if protocol in SOCKETS else f"{protocol} socket"
-    if target.startswith("anon_inode:"):
-        kind = target.removeprefix("anon_inode:").strip("[]")
-        watches = (descriptor.parents[1] / "fdinfo" / descriptor.name).read_text()
-        if kind == "inotify" and f" sdev:{root:x} " in watches:
-            return WATCH
-        return "" if kind in ANONYMOUS else kind
-    return "secret memory" if target.startswith("/secretmem") else ""
+
+def _name(document: dict[str, Any]) -> str:
+    """Of the engine's document of a container, or its line in a listing."""
+    names = document.get("Names") or [document.get("Name") or str(document.get("Id", "?"))[:12]]
+    return str(names[0]).lstrip("/")
+
+
+def _drivers(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
+    for name in inspect["NetworkSettings"].get("Networks") or {}:
+        driver = around.drivers.get(name, "bridge")
+        if driver != "bridge" and driver not in NO_NETWORKS:
+            yield (
+                f"its network {name} is {driver}, not a bridge",
+                "attach it to a bridge network: packets reach it by its host",
+            )
+
+
+def _awaited(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
+    for client in clients.waiting(inspect, around.clients):
+        yield (
+            f"`docker {client.verb}` (pid {client.pid}) waits for its end, and a move would be that",
+            "start it with -d: what keeps the client running would start it a second time",
+        )

@@ -1,12 +1,9 @@
 """What this host is and what runs on it: one document for the controller (docs/developers.md has its
 shape).
 
-Everything slow is started at once and collected at the end. The engine is asked over its socket with a plain
-HTTP request: importing a client library would cost more than the whole light survey.
+Everything slow is started at once and collected at the end.
 """
 
-import contextlib
-import json
 import os
 import platform
 import re
@@ -14,19 +11,17 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relocate_proxy import paths, preflight
-from relocate_proxy.engine import EngineError
+from relocate_proxy import containers, paths, surroundings
+from relocate_proxy.asking import ask_engine
+from relocate_proxy.surroundings import Surroundings
 
 JsonObject = dict[str, Any]
 Outputs = dict[str, tuple[int, str]]
-ENGINE_SOCKET = "/run/docker.sock"
 DOCKER_ROOT = Path("/var/lib/docker")
-ENGINE_SECONDS = 5.0
 COMMAND_SECONDS = 20.0
 CRIU_FEATURES = ("mem_dirty_track", "uffd", "pidfd_store", "network_lock_nftables")
 # Sections of Debian whose packages say nothing about how a host can be attacked.
@@ -46,11 +41,11 @@ def survey(light: bool) -> JsonObject:
     """
     taken_at = time.time()
     commands = {} if light else start_commands()
-    found = running()
+    around = surroundings.look()
     document: JsonObject = {
         "taken_at": taken_at,
-        "capacity": capacity(found),
-        "containers": [container(entry) for entry in found],
+        "capacity": capacity(around),
+        "containers": [containers.described(entry, around) for entry in around.neighbours],
     }
     if not light:
         outputs = {name: collect(process) for name, process in commands.items()}
@@ -70,7 +65,9 @@ def start_commands() -> dict[str, subprocess.Popen[str] | None]:
     }
     commands |= {f"criu {feature}": ["criu", "check", "--feature", feature] for feature in CRIU_FEATURES}
     return {
-        name: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        name: subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
         if shutil.which(command[0])
         else None
         for name, command in commands.items()
@@ -89,113 +86,30 @@ def collect(process: subprocess.Popen[str] | None) -> tuple[int, str]:
     return process.returncode, output
 
 
-def ask_engine(path: str) -> Any:
-    """GET ``path`` from the engine. Raises EngineError when it does not answer, or not with 200."""
-    request = f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n"  # 1.0: the answer ends with the connection
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(ENGINE_SECONDS)
-            connection.connect(ENGINE_SOCKET)
-            connection.sendall(request.encode())
-            with connection.makefile("rb") as stream:
-                head, _, body = stream.read().partition(b"\r\n\r\n")
-    except OSError as error:
-        raise EngineError(f"the Docker engine does not answer: {error}") from None
-    if head.split(b" ")[1:2] != [b"200"]:
-        raise EngineError(f"the Docker engine answers {path} with {head[:60].decode()!r}")
-    return json.loads(body)
-
-
-def running() -> list[JsonObject]:
-    """The engine's full documents of the running containers.
-
-    A container that is arriving or has just gone is left out: the engine would not answer for the one until
-    its relocation has ended, and does not know the other.
-    """
-    documents = []
-    for entry in ask_engine("/containers/json"):
-        if not (paths.TARGETS / entry["Id"]).exists():
-            try:
-                documents.append(ask_engine(f"/containers/{entry['Id']}/json"))
-            except EngineError:
-                continue
-    return documents
-
-
-def container(inspect: JsonObject) -> JsonObject:
-    """One entry of ``containers``."""
-    processes = processes_of(inspect["State"]["Pid"])
-    networks = (inspect["NetworkSettings"].get("Networks") or {}).values()
-    return {
-        "name": inspect["Name"].lstrip("/"),
-        "id": inspect["Id"],
-        "image": inspect["Config"]["Image"],
-        "labels": inspect["Config"].get("Labels") or {},
-        "started_at": datetime.fromisoformat(inspect["State"]["StartedAt"]).timestamp(),
-        "ip": next((network["IPAddress"] for network in networks if network.get("IPAddress")), ""),
-        "ports": sorted(set(published(inspect))),
-        "memory_bytes": sum(map(resident, processes)),
-        "layer_bytes": written(inspect),
-        "droppable": preflight.droppable(processes),
-        "obstacles": preflight.obstacles(inspect) + preflight.held(processes),
-    }
-
-
-def published(inspect: JsonObject) -> Iterator[str]:
-    """The ports of the host that lead to the container, such as ``tcp/80``."""
-    for port, bindings in (inspect["NetworkSettings"].get("Ports") or {}).items():
-        protocol = port.partition("/")[2]
-        for binding in bindings or []:
-            yield f"{protocol}/{binding['HostPort']}"
-
-
-def processes_of(pid: int) -> list[str]:
-    """The pids of the container whose first process this is."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        group = next(line.removeprefix("0::/") for line in lines if line.startswith("0::"))
-        return Path("/sys/fs/cgroup", group, "cgroup.procs").read_text().split()
-    except (OSError, StopIteration):
-        return [str(pid)]
-
-
-def written(inspect: JsonObject) -> int:
-    """Bytes of disk that the container's writable layer takes; 0 where the engine keeps no such directory."""
-    total, stack = 0, [(inspect.get("GraphDriver", {}).get("Data") or {}).get("UpperDir")]
-    while stack:
-        with contextlib.suppress(OSError, TypeError), os.scandir(stack.pop()) as entries:
-            for entry in entries:
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    stack.append(entry.path)
-    return total
-
-
-def resident(pid: str) -> int:
-    """Anonymous and shared resident bytes of one process, which a dump writes; 0 when it has ended.
-
-    Counted by process, since not every host has the memory controller.
-    """
-    try:
-        lines = Path("/proc", pid, "status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
-
-
-def capacity(containers: Iterable[JsonObject]) -> JsonObject:
+def capacity(around: Surroundings) -> JsonObject:
     """What the host has and what of it is free. A port on which anything listens counts as published."""
-    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    ports = {port for inspect in containers for port in published(inspect)}
+    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text(errors="replace").splitlines())
+    ports = {port for inspect in around.neighbours for port in containers.published(inspect)}
     return {
         "cpus": len(os.sched_getaffinity(0)),
+        "possible_cpus": possible_cpus(),
         "memory_bytes": int(memory["MemTotal"].split()[0]) << 10,
         "memory_free_bytes": int(memory["MemAvailable"].split()[0]) << 10,
         "disk_free_bytes": free_bytes(DOCKER_ROOT),
         "storage_free_bytes": free_bytes(paths.STORAGE),
         "mtu": mtu(default_route()[0]),
         "published_ports": sorted(ports | set(listening())),
+        "networks": around.bridges,
     }
+
+
+def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """Processors that the kernel is ready for, by which it sizes AIO contexts; 0 where it does not say."""
+    try:
+        ranges = [part.split("-") for part in path.read_text().strip().split(",")]
+    except OSError:
+        return 0
+    return sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges)
 
 
 def free_bytes(directory: Path) -> int:
@@ -211,7 +125,7 @@ def listening(proc: Path = Path("/proc/net")) -> Iterator[str]:
     """Open ports that others can reach, such as ``tcp/22``: TCP that listens (0A), UDP unconnected (07)."""
     for name, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
         try:
-            lines = (proc / name).read_text().splitlines()[1:]
+            lines = (proc / name).read_text(errors="replace").splitlines()[1:]
         except OSError:
             continue
         for fields in map(str.split, lines):
@@ -224,7 +138,7 @@ def listening(proc: Path = Path("/proc/net")) -> Iterator[str]:
 def cpu() -> tuple[str, list[str]]:
     """Model and flags of the first processor, on x86 and on ARM."""
     fields: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     model = fields.get("model name") or f"{fields.get('CPU implementer')} {fields.get('CPU part')}"
@@ -286,7 +200,7 @@ def network() -> JsonObject:
 def default_route() -> tuple[str, str]:
     """Device and gateway of the default route; without one, the first route's device and ""."""
     # Device, destination and gateway (little-endian hexadecimal) lead each line of the kernel's table.
-    routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    routes = [line.split() for line in Path("/proc/net/route").read_text(errors="replace").splitlines()[1:]]
     for device, destination, gateway, *_ in routes:
         if destination == "00000000":
             return device, socket.inet_ntoa(bytes.fromhex(gateway)[::-1])
