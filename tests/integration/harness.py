@@ -179,24 +179,27 @@ class Lab:
         move = {"id": identity, "container": name, "source": source, "target": target}
         return {**move, "vip": self.vips[name], **more}
 
-    def arm(self, plan: JsonObject) -> JsonObject:
-        """The first task of playbooks/relocate.yml, on both hosts at once; {host: its answer}."""
+    def arm(self, plan: JsonObject) -> list[dict[str, str]]:
+        """The first tasks of playbooks/relocate.yml, on both hosts at once; of each {host: its answer}."""
         document = {"repository": REPOSITORY, "moves": [plan]}
         hosts = (plan["source"], plan["target"])
-        with ThreadPoolExecutor(2) as pool:
-            answers = pool.map(lambda host: self.proxy(host, "arm", document | {"host": host}), hosts)
-        return dict(zip(hosts, answers, strict=True))
 
-    def fire(self, plan: JsonObject, armed: JsonObject) -> JsonObject:
-        """The second task; the report of this move."""
-        answers = {host: json.dumps(answer) for host, answer in armed.items()}
-        document = {"moves": [plan], "parallel": 1, "armed": answers}
+        def step(verb: str) -> dict[str, str]:
+            with ThreadPoolExecutor(2) as pool:
+                answers = pool.map(lambda host: self.proxy(host, verb, document | {"host": host}), hosts)
+            return dict(zip(hosts, map(json.dumps, answers), strict=True))
+
+        return [step(verb) for verb in ("offer", "arm", "fill")]
+
+    def fire(self, plan: JsonObject, armed: list[dict[str, str]]) -> JsonObject:
+        """The next task; the report of this move."""
+        document = {"moves": [plan], "parallel": 1, "armed": armed}
         report: JsonObject
         (report,) = self.proxy("host0", "fire", document)["relocations"]
         return report
 
     def settle(self, plan: JsonObject, report: JsonObject) -> None:
-        """The third task, everywhere."""
+        """The last task, everywhere."""
         hosts = ("host0", plan["source"], plan["target"])
         document = {"moves": [report], "keep": False}
         with ThreadPoolExecutor(3) as pool:

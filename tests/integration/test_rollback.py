@@ -73,8 +73,8 @@ def service(lab: Lab) -> Iterator[Service]:
 
 def facts_of_target(lab: Lab, plan: JsonObject, key: str) -> str:
     """One of the facts that an armed target keeps on its host."""
-    facts = json.loads(lab.ssh("host2", "cat", f"/run/relocate/relocation/{plan['id']}/target.json"))
-    return str(facts[key])
+    record = json.loads(lab.ssh("host2", "cat", f"/var/lib/relocate/open/{plan['id']}.json"))
+    return str(record["facts"][key])
 
 
 def test_a_dump_that_criu_refuses(service: Service) -> None:

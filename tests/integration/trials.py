@@ -30,7 +30,7 @@ MOMENT_SECONDS = 60.0
 BACK_SECONDS = 100.0  # TCP's backoff: after a minute's outage the next retransmission is a minute away
 OFF_SECONDS = 1.0
 CUT_SECONDS = 25.0  # longer than every deadline
-RECORDS = ("BEGIN", "COMMIT", "RUNNING", "DONE")
+RECORDS = ("BEGIN", "COMMIT", "RESUMED", "DONE")
 STORAGE = "/var/lib/relocate/storage"
 # A corked datagram socket, which nobody sees from outside and CRIU does not dump (udp(7): UDP_CORK is 1).
 REFUSED = """
@@ -112,7 +112,7 @@ for side, host in (("source", "host1"), ("target", "host2")):
     VICTIMS |= {f"containerd of {side}": (host, "containerd")}
 
 QUICK = (
-    *(Fault("kill", "coordinator", at) for at in ("BEGIN", "frozen", "voted", "COMMIT", "RUNNING")),
+    *(Fault("kill", "coordinator", at) for at in ("BEGIN", "frozen", "voted", "COMMIT", "RESUMED")),
     Fault("kill", "agent of source", "frozen"),
     *(Fault("kill", "agent of target", at) for at in ("voted", "COMMIT")),
     Fault("power", "target", "voted"),
@@ -122,7 +122,7 @@ QUICK = (
 )
 MATRIX = (
     *QUICK,
-    *(Fault("kill", "agent of source", at) for at in ("voted", "RUNNING")),
+    *(Fault("kill", "agent of source", at) for at in ("voted", "RESUMED")),
     Fault("kill", "agent of target", "frozen"),
     *(
         Fault("kill", whom, at, typed=True)
@@ -143,17 +143,17 @@ MATRIX = (
         for at in ("armed", "frozen", "COMMIT", "DONE")
     ),
     *(Fault("power", "source", at, kills=True) for at in ("begun", "frozen", "voted", "COMMIT")),
-    *(Fault("power", "source", at) for at in ("RUNNING", "DONE")),
+    *(Fault("power", "source", at) for at in ("RESUMED", "DONE")),
     *(Fault("power", "target", at) for at in ("begun", "armed", "frozen")),
-    *(Fault("power", "target", at, kills=True) for at in ("COMMIT", "RUNNING", "DONE")),
+    *(Fault("power", "target", at, kills=True) for at in ("COMMIT", "RESUMED", "DONE")),
     *(
         Fault("power", "host0", at)
-        for at in ("begun", "armed", "frozen", "voted", "COMMIT", "RUNNING", "DONE")
+        for at in ("begun", "armed", "frozen", "voted", "COMMIT", "RESUMED", "DONE")
     ),
     *(
         Fault("cut", whom, at, seconds)
         for whom, moments in (
-            ("source", ("armed", "frozen", "RUNNING")),
+            ("source", ("armed", "frozen", "RESUMED")),
             ("target", ("armed", "voted", "COMMIT")),
         )
         for at in moments
@@ -295,6 +295,12 @@ class Trial:
             return str(self.plan.setdefault("found", identity))
         return str(self.plan.get("found", ""))
 
+    def _record(self, root: Path) -> JsonObject:
+        """What a host knows of the relocation."""
+        text = (root / f"var/lib/relocate/open/{self._identity()}.json").read_text()
+        record: JsonObject = json.loads(text)
+        return record
+
     def _await_moment(self, begun: float) -> bool:
         has_come = self._watch(begun)
         deadline = time.monotonic() + MOMENT_SECONDS
@@ -316,15 +322,12 @@ class Trial:
             return lambda: (decided / self._identity()).read_text() == "voted"
         records = source / "var/lib/relocate/open"
         if moment == "frozen":
-            return lambda: self._is_frozen(
-                source, json.loads((records / f"{self._identity()}.json").read_text())
-            )
+            return lambda: self._is_frozen(source, self._record(source)["facts"])
         if moment == "begun":
             return lambda: (records / f"{self._identity()}.json").exists()
         if moment == "armed":
             return lambda: all(
-                (self._root(host) / f"run/relocate/relocation/{self._identity()}/{side}.json").exists()
-                for host, side in (("host1", "source"), ("host2", "target"))
+                self._record(self._root(host))["stage"] in ("armed", "fired") for host in ("host1", "host2")
             )
         return lambda: time.monotonic() - begun >= float(moment)
 

@@ -122,7 +122,7 @@ def test_a_batch_is_followed_while_it_gets_on(monkeypatch: pytest.MonkeyPatch) -
             outcome_file(each["id"]).write_text(json.dumps({"relocation_id": each["id"], "outcome": "moved"}))
 
     threading.Thread(target=carry).start()
-    found = fire.fire({"moves": moves, "armed": {host: armed(*moves) for host in KNOWN}, "parallel": 1})
+    found = fire.fire({"moves": moves, "armed": [{host: armed(*moves) for host in KNOWN}], "parallel": 1})
     assert [each["outcome"] for each in found] == ["moved", "moved", "failed"]
 
 
@@ -130,7 +130,7 @@ def test_a_host_whose_answer_is_malformed_has_not_armed_its_own(monkeypatch: pyt
     monkeypatch.setattr(fire.units, "begin", lambda *_, **__: outcome_file("move-2").write_text('{"a": 1}'))
     moves = [move(1, "host3"), move(2)]
     said = {"host1": armed(*moves), "host2": armed(*moves), "host3": '{"results": 7}'}
-    refused, fired = fire.fire({"moves": moves, "armed": said})
+    refused, fired = fire.fire({"moves": moves, "armed": [{host: armed(*moves) for host in KNOWN}, said]})
     assert "host3" in refused["reason"] and "results" in refused["reason"]
     assert fired == {"a": 1}
 

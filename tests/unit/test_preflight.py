@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from relocate_proxy import holdings, preflight
+from relocate_proxy import engine, holdings, preflight
 from relocate_proxy.clients import Client
 from relocate_proxy.engine import EngineError
 from relocate_proxy.preflight import obstacles
@@ -146,7 +146,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
             raise EngineError(path)
         return answers[path]
 
-    monkeypatch.setattr(preflight, "ask_engine", ask)
+    monkeypatch.setattr(engine, "look_up", ask)
     monkeypatch.setattr(preflight, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(holdings, "processes_of", lambda pid: [str(pid)])
     monkeypatch.setattr(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import asking, containers, paths, survey
+from relocate_proxy import containers, paths, survey
+from relocate_proxy import engine as engine_module
 from relocate_proxy.engine import EngineError
 
 WEB: dict[str, Any] = {
@@ -58,7 +59,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        monkeypatch.setattr(asking, "ENGINE_SOCKET", str(tmp_path / "docker.sock"))
+        monkeypatch.setattr(engine_module, "SOCKET", str(tmp_path / "docker.sock"))
         monkeypatch.setattr(survey, "DOCKER_ROOT", tmp_path)
         monkeypatch.setattr(paths, "TARGETS", tmp_path / "target")
         yield answers
@@ -170,7 +171,7 @@ def test_a_container_that_has_just_gone_is_left_out(engine: dict[str, Any]) -> N
 
 
 def test_no_engine_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "ENGINE_SOCKET", str(tmp_path / "nobody"))
+    monkeypatch.setattr(engine_module, "SOCKET", str(tmp_path / "nobody"))
     with pytest.raises(EngineError, match="does not answer"):
         survey.survey(light=True)
 

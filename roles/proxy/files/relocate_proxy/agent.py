@@ -142,6 +142,8 @@ class TargetSide:
                 target.own(self.relocation)
                 yield messages.Running()
             case Destroy():
+                if self.window:
+                    self.window.close()
                 target.destroy(self.relocation)
                 yield messages.Destroyed()
 

@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from relocate_proxy import clients, holdings
-from relocate_proxy.asking import ask_engine
+from relocate_proxy import clients, engine, holdings
 from relocate_proxy.engine import EngineError
 from relocate_proxy.holdings import Finding
 from relocate_proxy.holdings import held as held  # for who asks the one question and the other
@@ -167,9 +166,9 @@ def _health_checks(identity: str, command: list[str]) -> set[str]:
     """Pids of the container's health check, which the engine runs as an exec; empty if it does not say."""
     found: set[str] = set()
     with contextlib.suppress(EngineError):
-        for session in ask_engine(f"/containers/{identity}/json").get("ExecIDs") or []:
+        for session in engine.look_up(f"/containers/{identity}/json").get("ExecIDs") or []:
             with contextlib.suppress(EngineError):  # it has ended
-                document = ask_engine(f"/exec/{session}/json")
+                document = engine.look_up(f"/exec/{session}/json")
                 process = document["ProcessConfig"]
                 if [process["entrypoint"], *(process.get("arguments") or [])] == command:
                     found.add(str(document["Pid"]))

@@ -14,6 +14,7 @@ from relocate_proxy import (
     engine,
     enrolment,
     flows,
+    holdings,
     images,
     layer,
     links,
@@ -21,6 +22,7 @@ from relocate_proxy import (
     paths,
     preflight,
     shell,
+    surroundings,
     units,
     vips,
 )
@@ -101,7 +103,7 @@ def _give_up(relocation: str) -> None:
 
 
 def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
-    if obstacles := preflight.obstacles(document):
+    if obstacles := preflight.obstacles(document, surroundings.glance()):
         raise SourceError(f"{obstacles[0]['reason']}: {obstacles[0]['hint']}")
     if not document["State"]["Running"] or document["State"]["Paused"]:
         raise SourceError(
@@ -127,7 +129,7 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
 
 def _refuse_held(cgroup: str) -> None:
     """What CRIU would refuse inside the window, or, of a traced process, try for as long as it may."""
-    for obstacle in preflight.held(Path(cgroup, "cgroup.procs").read_text().split()):
+    for obstacle in holdings.held(Path(cgroup, "cgroup.procs").read_text().split()):
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
 
 

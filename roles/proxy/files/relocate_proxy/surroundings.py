@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from relocate_proxy import clients, paths
-from relocate_proxy.asking import ask_engine
+from relocate_proxy import clients, engine, paths
 from relocate_proxy.clients import Client
 from relocate_proxy.engine import EngineError
 
@@ -39,7 +38,7 @@ def look() -> Surroundings:
 def glance() -> Surroundings:
     """As ``look``, at the price of two requests however many containers there are: who has joined another's
     pid namespace is not seen. For who looks once for each container. Raises EngineError."""
-    return Surroundings(ask_engine("/containers/json"), _drivers(), clients.running())
+    return Surroundings(engine.look_up("/containers/json"), _drivers(), clients.running())
 
 
 def running() -> list[JsonObject]:
@@ -49,12 +48,12 @@ def running() -> list[JsonObject]:
     its relocation has ended, and does not know the other. Raises EngineError.
     """
     documents = []
-    for entry in ask_engine("/containers/json"):
+    for entry in engine.look_up("/containers/json"):
         if not (paths.TARGETS / entry["Id"]).exists():
             with contextlib.suppress(EngineError):
-                documents.append(ask_engine(f"/containers/{entry['Id']}/json"))
+                documents.append(engine.look_up(f"/containers/{entry['Id']}/json"))
     return documents
 
 
 def _drivers() -> dict[str, str]:
-    return {network["Name"]: network["Driver"] for network in ask_engine("/networks")}
+    return {network["Name"]: network["Driver"] for network in engine.look_up("/networks")}

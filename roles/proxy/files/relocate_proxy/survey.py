@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relocate_proxy import containers, paths, surroundings
-from relocate_proxy.asking import ask_engine
+from relocate_proxy import containers, engine, paths, surroundings
 from relocate_proxy.surroundings import Surroundings
 
 JsonObject = dict[str, Any]
@@ -163,7 +162,7 @@ def criu(outputs: Outputs) -> JsonObject:
 def computing(outputs: Outputs) -> JsonObject:
     """Feature group C: what the containers run on."""
     model, flags = cpu()
-    engine = ask_engine("/version")["Components"]
+    components = engine.look_up("/version")["Components"]
     release = platform.freedesktop_os_release()
     return {
         "cpu_model": model,
@@ -171,7 +170,7 @@ def computing(outputs: Outputs) -> JsonObject:
         "kernel": platform.release(),
         "distribution": f"{release.get('ID', '')} {release.get('VERSION_ID', '')}".strip(),
         "packages": [identity for section, identity in package_rows(outputs) if section not in DULL_SECTIONS],
-        "container_runtime": [f"{part['Name']}={part['Version']}" for part in engine],
+        "container_runtime": [f"{part['Name']}={part['Version']}" for part in components],
     }
 
 
@@ -183,7 +182,7 @@ def package_rows(outputs: Outputs) -> list[tuple[str, str]]:
 
 def network() -> JsonObject:
     """Feature group N: how the containers are connected."""
-    networks = ask_engine("/networks")
+    networks = engine.look_up("/networks")
     device, gateway = default_route()
     return {
         "subnets": sorted(
@@ -221,7 +220,7 @@ def services(outputs: Outputs) -> JsonObject:
     return {
         "services": sorted(f"{unit}={versions.get(name, '')}".rstrip("=") for unit, name in packages.items()),
         "images": sorted(
-            {tag for image in ask_engine("/images/json") for tag in image.get("RepoTags") or []}
+            {tag for image in engine.look_up("/images/json") for tag in image.get("RepoTags") or []}
         ),
     }
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from relocate_proxy import engine, enrolment, flows, images, layer, paths, shell, units, vips
+from relocate_proxy import engine, enrolment, flows, images, layer, paths, shell, tar, units, vips
 from relocate_proxy.messages import Dumped, Restored
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.records import Stage, TargetFacts, TargetRecord, unfired, write
@@ -181,11 +181,16 @@ class Window:
         self.area = StorageArea(facts.storage)
         if self.record.stage is Stage.ARMED:
             self.record.write(facts, Stage.FIRED)
+        self.extraction = tar.Extraction(Path(facts.rootfs))  # waits for the layer's last changes
         vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)
         except ParkedError as error:
             raise TargetError(f"the parked restore is gone: {error}") from None
+
+    def close(self) -> None:
+        """Let go of the root file system. Idempotent."""
+        self.extraction.close()
 
     def stored(self) -> Dumped:
         """What the source voted with, if the images are all there is of the container."""
@@ -199,8 +204,9 @@ class Window:
         """
         watch = Stopwatch()
         if dumped.layer:
-            layer.unpack(self.area.layer(1), Path(self.facts.rootfs), dumped.layer)
+            layer.unpack(self.area.layer(1), Path(self.facts.rootfs), dumped.layer, self.extraction)
             watch.lap("layer")
+        self.close()
         failures: list[str] = []
         digests: list[str] = []
         works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
