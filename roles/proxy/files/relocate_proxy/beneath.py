@@ -33,6 +33,7 @@ class _OpenHow(ctypes.Structure):
 
 
 _HOW = _OpenHow(DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)
+_HOW_TO = (ctypes.byref(_HOW), ctypes.c_size_t(ctypes.sizeof(_HOW)))
 
 
 def directory(root: int, path: str) -> int | None:
@@ -42,9 +43,7 @@ def directory(root: int, path: str) -> int | None:
     file system fails.
     """
     name = path or "."
-    opened = _libc.syscall(
-        OPENAT2, root, os.fsencode(name), ctypes.byref(_HOW), ctypes.c_size_t(ctypes.sizeof(_HOW))
-    )
+    opened = _libc.syscall(OPENAT2, root, os.fsencode(name), *_HOW_TO)
     if opened >= 0:
         return int(opened)
     code = ctypes.get_errno()
