@@ -304,7 +304,7 @@ def listing(archive: Path, **fields: object) -> None:
     "names",
     [
         *([name] for name in ("", "/etc/passwd", "../x", "a/../../x", "a/..", ".", "./a", "a//b", "a/")),
-        *([name] for name in ("a\0b", "a/" * 2100 + "b", "\ud800", None, 7, ["a"])),
+        *([name] for name in ("a\0b", "a/" * 2100 + "b", "é" * 128, "\ud800", None, 7, ["a"])),
         *("kept", {"kept": 1}, None, 7),
     ],
     ids=lambda names: repr(names)[:20],
