@@ -15,7 +15,7 @@ from pathlib import Path
 OPENAT2 = 437  # wherever Docker runs; the C library may have no function for it
 RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x04, 0x08
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-PATH_BYTES = 4096  # PATH_MAX
+PATH_BYTES, NAME_BYTES = 4096, 255  # PATH_MAX, NAME_MAX
 NO_SUCH_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
 CLONE_NEWNS = 0x20000
@@ -33,6 +33,7 @@ class _OpenHow(ctypes.Structure):
 
 
 _HOW = _OpenHow(DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)
+_HOW_TO = (ctypes.byref(_HOW), ctypes.c_size_t(ctypes.sizeof(_HOW)))
 
 
 def directory(root: int, path: str) -> int | None:
@@ -42,9 +43,7 @@ def directory(root: int, path: str) -> int | None:
     file system fails.
     """
     name = path or "."
-    opened = _libc.syscall(
-        OPENAT2, root, os.fsencode(name), ctypes.byref(_HOW), ctypes.c_size_t(ctypes.sizeof(_HOW))
-    )
+    opened = _libc.syscall(OPENAT2, root, os.fsencode(name), *_HOW_TO)
     if opened >= 0:
         return int(opened)
     code = ctypes.get_errno()
@@ -75,9 +74,10 @@ def is_name(name: object) -> bool:
     if not isinstance(name, str) or "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
         return False
     try:
-        return len(os.fsencode(name)) < PATH_BYTES
+        path = os.fsencode(name)
     except UnicodeEncodeError:
         return False
+    return len(path) < PATH_BYTES and all(len(part) <= NAME_BYTES for part in path.split(b"/"))
 
 
 def is_directory(root: int, path: str) -> bool:

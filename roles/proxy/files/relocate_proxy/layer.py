@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from relocate_proxy import beneath, shapes, tar
 
@@ -39,11 +40,12 @@ class Snapshot:
 @dataclass(frozen=True)
 class Changes:
     """Paths relative to the root of the layer, in an order that can be applied: removed first, parents
-    before children."""
+    before children. Of ``kept``, directories too, the earlier copy has what is not named here."""
 
     removed: list[str]
     directories: list[str]
     others: list[str]
+    kept: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.removed or self.directories or self.others)
@@ -57,8 +59,7 @@ class Packed:
     archive: shapes.Digest = ""
 
 
-@dataclass(frozen=True)
-class _Directory:
+class _Directory(NamedTuple):
     path: str  # with a slash, or empty
     inside_new: bool = False
     touched: bool = False
@@ -74,7 +75,7 @@ def changes(upper: Path, since: Snapshot) -> tuple[Changes, Snapshot]:
     stamp = time.time() - CLOCK_SLACK_SECONDS
     seen: dict[str, tuple[int, frozenset[str]]] = {}
     opaque: set[str] = set()
-    root = os.open(upper, beneath.DIRECTORY)
+    root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY)
     try:
         stack = [_Directory("")]
         while stack:
@@ -114,6 +115,8 @@ def _compare(
         found.removed.append(name)
     if name and (new or here.touched):
         found.directories.append(name)
+    if name and here.touched and not new:
+        found.kept.append(name)
     below: list[_Directory] = []
     names: set[str] = set()
     for entry, status in _entries(opened):
@@ -131,8 +134,10 @@ def _compare(
 def _entries(opened: int) -> Iterator[tuple[str, os.stat_result]]:
     with os.scandir(opened) as entries:
         for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 yield entry.name, entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
 
 
 def _is_opaque(opened: int) -> bool:
@@ -210,7 +215,7 @@ def _listing(text: bytes) -> Changes:
         found = Changes(**json.loads(text))
     except (ValueError, TypeError, RecursionError):
         raise OSError("the layer's listing cannot be read") from None
-    for names in (found.removed, found.directories, found.others):
+    for names in (found.removed, found.directories, found.others, found.kept):
         if not isinstance(names, list):
             raise OSError("the layer's listing cannot be read")
         for name in names:
@@ -222,15 +227,15 @@ def _listing(text: bytes) -> Changes:
 def _clear(root: Path, found: Changes) -> None:
     """Remove what was removed, and what is in the way of what comes.
 
-    Raises OSError, before it does, if a name lies in no directory: the first copy met a link where the
-    source has a directory.
+    Raises OSError, before it does, if there is no directory where the earlier copy should have brought one:
+    it was renamed, and met nothing or a link in its place, and what was in it is missing.
     """
-    descriptor = os.open(root, beneath.DIRECTORY)
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        known = {"", *found.directories}
-        for parent in {name.rpartition("/")[0] for name in found.directories + found.others} - known:
-            if not beneath.is_directory(descriptor, parent):
-                raise OSError(f"{parent!r:.100} was moved while it was copied")
+        parents = {name.rpartition("/")[0] for name in found.directories + found.others}
+        for path in {*found.kept, *(parents - {"", *found.directories})}:
+            if not beneath.is_directory(descriptor, path):
+                raise OSError(f"{path!r:.100} was moved while it was copied")
         for path in found.removed:
             beneath.remove(descriptor, path)
         for path in found.directories:
