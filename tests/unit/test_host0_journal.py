@@ -67,3 +67,4 @@ def test_a_file_that_is_no_journal_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "x y.jsonl").write_text("?")
     (tmp_path / "move-9.jsonl").write_text('{"record": "be')
     assert journal.at_hand() == {}
+    assert not journal.begun("move-9"), "a coordinator that starts again begins it"
