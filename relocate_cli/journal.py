@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS relocation (
     vip TEXT NOT NULL, old_ip TEXT NOT NULL, new_ip TEXT NOT NULL, started REAL NOT NULL, ended REAL,
     outcome TEXT NOT NULL, reason TEXT NOT NULL, window_ms REAL, phases TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS relocation_started ON relocation (started);
+CREATE INDEX IF NOT EXISTS relocation_open ON relocation (started) WHERE outcome = 'open';
 CREATE TABLE IF NOT EXISTS survey (
     host TEXT PRIMARY KEY, taken_at REAL,
     document TEXT NOT NULL, variables TEXT NOT NULL, error TEXT NOT NULL);
@@ -130,7 +131,8 @@ class Journal:
 
     def open_relocations(self) -> tuple[Relocation, ...]:
         """Those of which nobody has said how they ended: they need `relocate recover`."""
-        return tuple(entry for entry in self.relocations() if entry.outcome is Outcome.OPEN)
+        rows = self._db.execute("SELECT * FROM relocation WHERE outcome = 'open' ORDER BY started, rowid")
+        return tuple(map(_relocation, rows))
 
     # Facts
 
@@ -172,10 +174,12 @@ class Journal:
     def container_moved(self, relocation: Relocation) -> None:
         """Keep the facts true after a relocation, so that the next verb need not survey again."""
         with self._transaction() as db:
-            documents = dict(db.execute("SELECT host, document FROM survey").fetchall())
-            if not {relocation.source, relocation.target} <= set(documents):
+            both = (relocation.source, relocation.target)
+            rows = db.execute("SELECT host, document FROM survey WHERE host IN (?, ?)", both)
+            documents = dict(rows.fetchall())
+            if not set(both) <= documents.keys():
                 return
-            source, target = (json.loads(documents[host]) for host in (relocation.source, relocation.target))
+            source, target = (json.loads(documents[host]) for host in both)
             there = [entry for entry in source.get("containers", []) if entry["name"] == relocation.container]
             if len(there) != 1:
                 return

@@ -127,9 +127,19 @@ class Lab:
         return self.publish(name, host)
 
     def publish(self, name: str, host: str) -> str:
-        """What the survey does with a new container, for this one only."""
-        document = {"containers": [{"name": name, "labels": {"relocate.enable": "true"}}]}
-        answer = self.proxy("host0", "publish", {"hosts": {host: json.dumps(document)}})
+        """What the survey does with a new container. All hosts are heard: a name belongs to its last host
+        until that one has said that it is gone."""
+        listing = "docker ps --filter label=relocate.enable=true --format '{{.Names}}'"
+        with ThreadPoolExecutor(2) as pool:
+            listings = pool.map(lambda each: self.shell(each, listing).split(), self.hosts)
+            found = dict(zip(self.hosts, listings, strict=True))
+        found[host] = sorted({*found[host], name})
+        labels = {"relocate.enable": "true"}
+        hosts = {
+            each: json.dumps({"containers": [{"name": one, "labels": labels} for one in names]})
+            for each, names in found.items()
+        }
+        answer = self.proxy("host0", "publish", {"hosts": hosts})
         self.vips |= answer["vips"]
         # enrol serves exactly those it is told: of containers that are not ours too
         table = json.loads(self.ssh("host0", "cat", "/var/lib/relocate/vips.json"))

@@ -99,7 +99,8 @@ def test_an_address_that_is_not_its_own_to_ask_for_is_refused_and_stops_nobody(l
         for name, vip in wishes.items()
     }
     listed = [{"name": name, "labels": labels[name]} for name in wishes]
-    answer = lab.proxy("host0", "publish", {"hosts": {"host1": json.dumps({"containers": listed})}})
+    hosts = {host: json.dumps({"containers": listed if host == "host1" else []}) for host in lab.hosts}
+    answer = lab.proxy("host0", "publish", {"hosts": hosts})
     assert answer["vips"].keys() == {"web", "late"} and answer["vips"]["web"] == lab.vips["web"]
     assert {entry["name"]: entry["reason"].split(", ")[-1] for entry in answer["refused"]} == {
         "odd": "is not an IPv4 address",

@@ -186,6 +186,14 @@ def test_the_others_of_a_batch_that_nobody_carries_on_go_on_too(world: World) ->
     assert (queued["outcome"], queued["needs_recover"]) == ("rolled_back", False)
 
 
+def test_what_ended_as_host0_lost_power_is_reported(world: World) -> None:
+    """The journal says DONE, the table of addresses does not say yet where the container is."""
+    world.batch("move-1")
+    world.journal("move-1", Record.DONE)
+    open_ends.recover({})
+    assert world.resumed == ["move-1"]
+
+
 def test_a_batch_that_is_under_way_is_not_stopped(world: World) -> None:
     world.batch("move-1", "move-2")
     world.running.add("relocate-coordinator@move-1")

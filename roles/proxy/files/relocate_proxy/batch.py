@@ -59,8 +59,8 @@ def every() -> list[Batch]:
 
 
 def reported(move: Move) -> bool:
-    """Whether it was said what came of this move."""
-    return outcome_file(move["id"]).exists()
+    """Whether it was said what came of this move; host0's power may have taken that away again."""
+    return bool(records.read(outcome_file(move["id"])))
 
 
 def progress(identities: set[str]) -> dict[str, int]:

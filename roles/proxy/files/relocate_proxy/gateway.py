@@ -127,7 +127,9 @@ def _take_in(
         if sum(other.name == name for other in seen) > 1:
             raise GatewayError("a container on another host has this name")
         if owner in silent:
-            raise GatewayError(f"a container on {owner}, which is silent, has this name")
+            raise GatewayError(
+                f"a container on {owner} has this name until that host answers or leaves the inventory"
+            )
     entries[name] = Entry(_vip(container, entries, pool), container.host_address)
     if has and has.vip != entries[name].vip:
         unroute(has.vip)

@@ -37,8 +37,12 @@ def outcome_file(relocation: str) -> Path:
 
 
 def begun(relocation: str) -> bool:
-    """Whether a relocation was ever begun, as far as host0 still knows."""
-    return journal_file(relocation).exists() or _put_away(relocation) is not None
+    """Whether a relocation was ever begun, as far as host0 still knows: a first line that a crash cut off was
+    never acted upon."""
+    try:
+        return bool(read_journal(relocation))
+    except FileNotFoundError:
+        return False
 
 
 def read_journal(relocation: str) -> Lines:

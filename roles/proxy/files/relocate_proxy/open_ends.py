@@ -85,12 +85,14 @@ def _end(opened: list[str], moves: Mapping[str, Move]) -> None:
     deadline = time.monotonic() + RECOVER_SECONDS
     mine = set(with_us)
     for batch in batches.every():
-        begun = {move["id"] for move in batch.moves} & moves.keys()
-        unended = {identity for identity in begun if not _ended(identity)}
+        begun = [move for move in batch.moves if move["id"] in moves]
+        unended = {move["id"] for move in begun if not _ended(move["id"])}
         if (unended and not unended & mine) or units.is_active(batch.unit):
             continue
         units.stop(batch.unit)  # systemd may be about to start it again
-        mine |= {identity for identity in unended if not strangers(moves[identity], known)}
+        # Also what ended and was not reported: the table may not say yet where its container is.
+        unreported = (move for move in begun if not batches.reported(move))
+        mine |= {move["id"] for move in unreported if not strangers(move, known)}
         batch.report_queued("its coordinator ended before it was begun")
         batch.remove()
     _drive({identity: moves[identity] for identity in sorted(mine)}, known)

@@ -142,8 +142,10 @@ def coordinate(arguments: list[str]) -> int:
 
 
 def recover(arguments: list[str]) -> int:
-    """End what was left open: what host0 runs at boot (with --boot it fails while anything waits, and is run
-    again), and `relocate recover` with what `remembered` said on ``hosts``, of one ``container`` or all."""
+    """End what was left open: what host0 runs at boot, and `relocate recover` with what `remembered` said on
+    ``hosts``, of one ``container`` or all.
+
+    With --boot it fails while anything waits for a host that may come back, and is run again."""
     from relocate_proxy import answers, open_ends
 
     said = {} if sys.stdin.isatty() else json.loads(sys.stdin.read() or "{}")
@@ -156,7 +158,7 @@ def recover(arguments: list[str]) -> int:
         keep=said.get("keep", True),
     )
     _print(found)
-    return 1 if "--boot" in arguments and found["waiting"] else 0
+    return 1 if "--boot" in arguments and set(found["waiting"]) - set(found["strangers"]) else 0
 
 
 def remembered(arguments: list[str]) -> int:
