@@ -12,7 +12,7 @@ ENGINE_SECONDS = 5.0
 
 
 def ask_engine(path: str) -> Any:
-    """GET ``path`` from the engine. Raises EngineError when it does not answer, or not with 200."""
+    """GET ``path`` from the engine. Raises EngineError when it does not answer, or not with 200 and JSON."""
     request = f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n"  # 1.0: the answer ends with the connection
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -25,4 +25,7 @@ def ask_engine(path: str) -> Any:
         raise EngineError(f"the Docker engine does not answer: {error}") from None
     if head.split(b" ")[1:2] != [b"200"]:
         raise EngineError(f"the Docker engine answers {path} with {head[:60].decode(errors='replace')!r}")
-    return json.loads(body)
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise EngineError(f"the Docker engine answers {path} with no JSON: {error}") from None
