@@ -144,6 +144,25 @@ def _container(settings: Settings, name: str, quiet: bool, verbose: int, as_json
 
 
 def _notes(container: "Container", source: "Host") -> Iterator[str]:
+    """What a move changes for it although nothing forbids it."""
+    yield from _left_behind(container, source)
+    yield from _lazy(container, source)
+
+
+def _left_behind(container: "Container", source: "Host") -> Iterator[str]:
+    """Who is found by name in a network of its own host only; in the network "bridge" nobody is."""
+    for network in sorted(container.networks - {"bridge"}):
+        others = sorted(
+            other.name for other in source.containers if other != container and network in other.networks
+        )
+        if others:
+            yield (
+                f"network {network}: {', '.join(others)} stays on {source.name}, where {container.name} finds"
+                " it by name and is found: after a move neither is so"
+            )
+
+
+def _lazy(container: "Container", source: "Host") -> Iterator[str]:
     """What its owner's wish about its memory means."""
     if not container.lazy:
         return

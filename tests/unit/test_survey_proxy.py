@@ -52,7 +52,8 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
                 with connection:
                     path = connection.recv(4096).split()[1].decode()
                     status = b"200 OK" if path in answers else b"404 Not Found"
-                    body = json.dumps(answers.get(path)).encode()
+                    answer = answers.get(path)
+                    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                     connection.sendall(
                         b"HTTP/1.0 " + status + b"\r\nContent-Type: application/json\r\n\r\n" + body
                     )
@@ -127,6 +128,20 @@ def test_a_container_that_cannot_be_read_hides_no_other(engine: dict[str, Any]) 
     assert (odd["name"], web["obstacles"]) == ("odd", [])
     assert set(odd) >= {"id", "image", "labels", "started_at", "ip", "ports", "memory_bytes"}
     assert "could not be read" in odd["obstacles"][0]["reason"] and odd["obstacles"][0]["hint"]
+
+
+def test_what_is_not_published_yet_stops_no_survey(engine: dict[str, Any]) -> None:
+    ports = {"80/tcp": [{"HostIp": "0.0.0.0"}, {"HostIp": "::", "HostPort": ""}], "81/tcp": None}
+    engine[f"/containers/{WEB['Id']}/json"] = {**WEB, "NetworkSettings": {"Networks": None, "Ports": ports}}
+    (web,) = survey.survey(light=True)["containers"]
+    assert (web["ports"], web["networks"]) == ([], [])
+
+
+def test_an_answer_that_is_no_json_is_one_container_less(engine: dict[str, Any]) -> None:
+    engine["/containers/json"] = [{"Id": "cd" * 32}, {"Id": WEB["Id"]}]
+    engine[f"/containers/{'cd' * 32}/json"] = b"{"
+    (web,) = survey.survey(light=True)["containers"]
+    assert web["name"] == "web"
 
 
 def test_a_layer_of_many_files_is_read_so_far_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

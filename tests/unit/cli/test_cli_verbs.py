@@ -136,6 +136,46 @@ def test_check_says_what_stands_in_a_containers_way(
     assert ended.document["obstacles"] == [{"reason": "it uses the host's network", "hint": "publish ports"}]
 
 
+def test_check_names_the_network_that_is_missing_and_who_stays_behind(
+    relocate: Run, hosts: Any, survey: Run, container: Run
+) -> None:
+    web, db = container("web", networks=["shop"]), container("db", ports=[], networks=["shop"])
+    cron = container("cron", ports=[], networks=["bridge"])
+    hosts.has(
+        survey("h1", web, db, cron, networks=["bridge", "shop"]),
+        survey("h2", networks=["bridge"]),
+        survey("h3", networks=["bridge", "shop"]),
+    )
+    ended = relocate("check", "web", "--json")
+    assert ended.code == 0
+    assert {entry["host"]: entry["why_not"] for entry in ended.document["hosts"]} == {
+        "h2": "it has no network shop: `docker network create shop` there",
+        "h3": None,
+    }
+    (note,) = ended.document["notes"]
+    assert note.startswith("network shop: db stays on h1")
+    hosts.has(survey("h1", container("web"), container("cron", ports=[])), survey("h2"))
+    assert relocate("check", "web", "--json").document["notes"] == []
+
+
+def test_recover_restores_what_fits_and_says_why_not_the_rest(
+    relocate: Run, hosts: Any, survey: Run, container: Run
+) -> None:
+    stored = [
+        {"id": f"old{n}", "container": name, "source": "h1", "target": "h2", "vip": ""}
+        for n, name in enumerate(("a", "b"))
+    ]
+    hosts.recovery = {"stored": stored}
+    hosts.has(survey("h1", container("a"), container("b", ports=["tcp/81"])), survey("h2"))
+    relocate("survey")
+    hosts.has(survey("h1"), survey("h2", published_ports=["tcp/80"]))
+    ended = relocate("recover", "--json")
+    assert ended.code == 4
+    assert [move["container"] for move in hosts.relocated] == ["b"]
+    (refused,) = ended.document["refused"]
+    assert "no host can take a" in refused["reason"] and "port tcp/80 is taken" in refused["reason"]
+
+
 @pytest.mark.parametrize("name", ["--help", "web; reboot", "$(id)", "{{ 1 }}", "../web", "a\nb", ""])
 @pytest.mark.parametrize("verb", ["check", "move", "target"])
 def test_a_name_that_no_container_has_is_only_that(relocate: Run, hosts: Any, verb: str, name: str) -> None:

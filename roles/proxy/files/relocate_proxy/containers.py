@@ -66,7 +66,8 @@ def published(inspect: JsonObject) -> Iterator[str]:
     for port, bindings in ((inspect.get("NetworkSettings") or {}).get("Ports") or {}).items():
         protocol = port.partition("/")[2]
         for binding in bindings or []:
-            yield f"{protocol}/{binding['HostPort']}"
+            if number := binding.get("HostPort"):
+                yield f"{protocol}/{number}"
 
 
 def written(inspect: JsonObject) -> int:

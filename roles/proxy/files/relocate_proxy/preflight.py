@@ -17,7 +17,7 @@ RUNTIMES = {"", "runc", "io.containerd.runc.v2"}
 ANY_ADDRESS = {"", "0.0.0.0", "::"}
 NO_NETWORKS = {"host", "null"}  # drivers of the networks "host" and "none"
 ALONE = Surroundings()
-LOOKS = 3
+LOOKS = 10  # starting an exec may take the engine a second
 LOOK_SECONDS = 0.1
 
 
