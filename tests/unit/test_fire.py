@@ -130,7 +130,7 @@ def test_a_host_whose_answer_is_malformed_has_not_armed_its_own(monkeypatch: pyt
     monkeypatch.setattr(fire.units, "begin", lambda *_, **__: outcome_file("move-2").write_text('{"a": 1}'))
     moves = [move(1, "host3"), move(2)]
     said = {"host1": armed(*moves), "host2": armed(*moves), "host3": '{"results": 7}'}
-    refused, fired = fire.fire({"moves": moves, "armed": [{host: armed(*moves) for host in KNOWN}, said]})
+    refused, fired = fire.fire({"moves": moves, "armed": [{host: armed(*moves) for host in said}, said]})
     assert "host3" in refused["reason"] and "results" in refused["reason"]
     assert fired == {"a": 1}
 

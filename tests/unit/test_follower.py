@@ -19,17 +19,15 @@ def test_what_grows_meanwhile_is_read_to_its_end(tmp_path: Path) -> None:
     reader.join()
     known = follower.digests()
     assert known.keys() == {"pages-1.img", "pages-2.img"}
-    assert images.manifest(tmp_path, known) == images.manifest(tmp_path)
+    assert images.digest_of_all(tmp_path, [], known) == images.digest_of_all(tmp_path, [])
 
 
 def test_one_byte_that_changed_after_it_was_read_is_another_image(tmp_path: Path) -> None:
     (tmp_path / "pages-1.img").write_bytes(b"x" * 9000)
     known = images.Follower(tmp_path).digests()
     (tmp_path / "pages-1.img").write_bytes(b"x" * 8999 + b"y")
-    assert images.manifest(tmp_path, known) != images.manifest(tmp_path)
+    assert images.digest_of_all(tmp_path, [], known) != images.digest_of_all(tmp_path, [])
 
 
-def test_a_storage_that_takes_nothing_says_why(tmp_path: Path) -> None:
-    assert images.refusal(tmp_path) == ""
-    assert list(tmp_path.iterdir()) == []
-    assert "No such file or directory" in images.refusal(tmp_path / "none")
+def test_what_travels_beside_the_images_counts_too(tmp_path: Path) -> None:
+    assert images.digest_of_all(tmp_path, ["a"]) != images.digest_of_all(tmp_path, [])

@@ -46,7 +46,10 @@ def ask(
 ) -> Any:
     """The engine's answer; None if it has no content. Raises EngineError or NotFoundError in its words."""
     text = _answer(path, method, body, seconds, query)
-    return json.loads(text) if text.strip() else None
+    try:
+        return json.loads(text) if text.strip() else None
+    except ValueError as error:
+        raise EngineError(f"the Docker engine answers {path} with no JSON: {error}") from None
 
 
 def look_up(path: str) -> Any:
