@@ -5,14 +5,13 @@ All that must outlive the agent lies with the parked runcs, the timers and the r
 answers for an old one.
 """
 
-import logging
 import os
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from relocate_proxy import messages, source, target, wire
+from relocate_proxy import logs, messages, source, target, wire
 from relocate_proxy.messages import (
     Commit,
     Destroy,
@@ -31,7 +30,6 @@ from relocate_proxy.stopwatch import Stopwatch
 from relocate_proxy.urgency import be_prompt
 
 Inbox = queue.SimpleQueue[Request]
-log = logging.getLogger("relocate.agent")
 
 
 class Agent:
@@ -62,7 +60,7 @@ class Agent:
     def _answer(self, relocation: str, party: Party, reply: Reply) -> None:
         report = Report(relocation, party, reply)
         self.write(wire.encode(report))
-        log.info("%s: %s %s %s", relocation, party, report.answer, messages.reason(reply))
+        logs.of(relocation).info("%s: %s %s", party, report.answer, messages.reason(reply))
 
 
 class SourceSide:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, assert_never
 
-from relocate_proxy import coordinator, gateway, hold, messages, records, shell
+from relocate_proxy import coordinator, gateway, hold, logs, messages, records, shell
 from relocate_proxy.channel import Channel, Events
 from relocate_proxy.hold import Hold, HoldError
 from relocate_proxy.journal import open_journal, outcome_file, read_journal
@@ -147,8 +147,12 @@ class Driver:
 
     def _step(self, relocation: Relocation, event: Event) -> None:
         assert relocation.state is not None
+        before = relocation.state.phase
         relocation.state, actions = coordinator.step(relocation.state, event)
         self._act(relocation, actions)
+        if relocation.state.phase is not before:
+            note = logs.of(relocation.move["id"])
+            note.info("%s → %s %s", before, relocation.state.phase, relocation.state.reason)
 
     def _act(self, relocation: Relocation, actions: tuple[Action, ...]) -> None:
         for action in actions:

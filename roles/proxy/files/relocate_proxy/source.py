@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import logging
 import threading
 import time
 from contextlib import suppress
@@ -18,6 +17,7 @@ from relocate_proxy import (
     images,
     layer,
     links,
+    logs,
     pages,
     paths,
     preflight,
@@ -40,7 +40,6 @@ ABORT_SECONDS = 3.0
 ENGINE_SECONDS = 5.0
 WATCHDOG_SLACK_SECONDS = 1.0
 PAGES_SECONDS = 900.0  # of a container that runs elsewhere already
-log = logging.getLogger("relocate.source")
 
 
 class SourceError(Exception):
@@ -99,7 +98,7 @@ def _give_up(relocation: str) -> None:
     try:
         thaw(relocation)
     except engine.EngineError as error:
-        log.warning("%s: not settled here yet: %s", relocation, error)
+        logs.of(relocation).warning("not settled here yet: %s", error)
 
 
 def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
@@ -270,7 +269,7 @@ class Window:
             if not thaw(self.record.relocation, unless_voted=True):
                 return
         except engine.EngineError as error:  # the container goes on all the same
-            log.warning("%s: not settled here yet: %s", self.record.relocation, error)
+            logs.of(self.record.relocation).warning("not settled here yet: %s", error)
         if self.frozen:
             _unfreeze(self.facts)
 
@@ -366,7 +365,7 @@ def thaw(relocation: str, unless_voted: bool = False) -> bool:
     units.stop(units.name(relocation, "watchdog"))
     _leave_to_its_tenant(record, facts)
     record.forget()
-    log.info("%s: thawed", relocation)
+    logs.of(relocation).info("thawed")
     return True
 
 
@@ -444,7 +443,7 @@ def answer_thaw(relocation: str) -> Answer:
         try:
             thaw(relocation)
         except engine.EngineError as error:  # it lives, and `settle` gives the engine its part back
-            log.warning("%s: not settled here yet: %s", relocation, error)
+            logs.of(relocation).warning("not settled here yet: %s", error)
         return Answer.THAWED
     if facts.restart_policy is None or _exit_code(facts) is None:
         thaw(relocation)
@@ -477,4 +476,4 @@ def destroy(relocation: str) -> None:
     vips.disown(facts.address, facts.vip)
     units.stop(units.name(relocation, "dump"))
     record.forget()
-    log.info("%s: the source's copy is removed", relocation)
+    logs.of(relocation).info("the source's copy is removed")

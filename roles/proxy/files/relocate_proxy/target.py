@@ -3,7 +3,6 @@ may be repeated."""
 
 import ipaddress
 import json
-import logging
 import shutil
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from relocate_proxy import engine, enrolment, flows, images, layer, paths, shell, tar, units, vips
+from relocate_proxy import engine, enrolment, flows, images, layer, logs, paths, shell, tar, units, vips
 from relocate_proxy.messages import Dumped, Restored
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.records import Stage, TargetFacts, TargetRecord, unfired, write
@@ -27,7 +26,6 @@ ABORT_SECONDS = 10.0
 START_SECONDS = 15.0
 ENGINE_UNITS = ("docker", "containerd")
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-log = logging.getLogger("relocate.target")
 
 
 class TargetError(Exception):
@@ -308,7 +306,7 @@ def own(relocation: str) -> None:
                 raise TargetError("the engine does not take the copy over")
             time.sleep(0.001)
         if not _is_owned(facts):
-            log.warning("%s: the engine was lost before it owned the copy, which is ended", relocation)
+            logs.of(relocation).warning("the engine was lost before it owned the copy, which is ended")
             _end_restore(facts.container_id)
     record.write(facts, Stage.RUNNING)
 
@@ -371,7 +369,7 @@ def destroy(relocation: str) -> None:
         vips.disown(facts.address, facts.vip)
         flows.forget_flows(facts.address)
     record.forget()
-    log.info("%s: nothing of it is left here", relocation)
+    logs.of(relocation).info("nothing of it is left here")
 
 
 def _wait_for_end(unit: str) -> bool:
@@ -414,4 +412,4 @@ def settle(relocation: str) -> None:
         pass  # its tenant has removed it
     engine.give_policy_back(facts.container_id, facts.restart_policy)
     record.forget()
-    log.info("%s: settled", relocation)
+    logs.of(relocation).info("settled")

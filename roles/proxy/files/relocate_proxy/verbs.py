@@ -255,6 +255,9 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in VERBS:
         print(f"usage: relocate-proxy {{{'|'.join(VERBS)}}}", file=sys.stderr)
         return 2
+    from relocate_proxy import logs
+
+    logs.start()
     try:
         return VERBS[arguments[0]](arguments[1:])
     except KeyboardInterrupt:
