@@ -14,27 +14,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from relocate_cli import content
 from relocate_cli.errors import ExitCode, RelocateError, UsageError
 from relocate_cli.settings import Settings
 
 Status = Literal["started", "ok", "changed", "skipped", "failed", "unreachable"]
-_STATUS: dict[str, Status] = {
-    "runner_on_ok": "ok",
-    "runner_on_skipped": "skipped",
-    "runner_on_failed": "failed",
-    "runner_on_unreachable": "unreachable",
-}
-RUNNERS_OWN = "awx_display"  # the callback that ansible-runner sets in a playbook's environment
+ENDS = ("ok", "changed", "skipped", "failed", "unreachable")
+POLL = 0.2  # how often events and a wish to stop are looked at, in seconds
+EVENTS = "ANSIBLE_RELOCATE_EVENTS"  # names the file in which playbooks/callback_plugins writes
 
 
 @dataclass(frozen=True)
 class TaskEvent:
     """One thing that happened: a task started (``host`` is ""), or ended on a host.
 
-    ``stdout`` is the command's, ``message`` one line of why, ``output`` what Ansible would print.
+    ``task`` is its title, for people; ``register`` is the name of its answer in the role, by which programs
+    know it. ``stdout`` is the command's, ``message`` one line of why.
     """
 
     task: str
@@ -42,7 +39,7 @@ class TaskEvent:
     status: Status
     stdout: str = ""
     message: str = ""
-    output: str = ""
+    register: str = ""
 
     def document(self) -> dict[str, Any]:
         """The JSON object that the command printed. Raises RelocateError if it printed none."""
@@ -63,7 +60,10 @@ OnEvent = Callable[[TaskEvent], None]
 
 @dataclass(frozen=True)
 class PlaybookResult:
-    """What a playbook did. ``failed`` and ``unreachable`` map the hosts that dropped out to one line each."""
+    """What a playbook did. ``failed`` and ``unreachable`` map the hosts that dropped out to one line each.
+
+    ``unread`` says that a part of what Ansible reported is missing, so that nothing follows from silence.
+    """
 
     playbook: str
     rc: int
@@ -73,20 +73,21 @@ class PlaybookResult:
     changed: int = 0
     interrupted: bool = False
     complaint: str = ""
+    unread: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether every host came to the end."""
-        return self.rc == 0
+        """Whether every host came to the end, as far as is known."""
+        return self.rc == 0 and not self.unread
 
     @property
     def trouble(self) -> dict[str, str]:
         """Hosts that dropped out, each with one line."""
         return {**self.failed, **self.unreachable}
 
-    def of(self, task: str) -> dict[str, TaskEvent]:
-        """The ends of the task of this name, by host; skipped ones are left out."""
-        ends = (event for event in self.tasks if event.task.rpartition(" : ")[2] == task)
+    def of(self, register: str) -> dict[str, TaskEvent]:
+        """The ends of the task that registers this name, by host; skipped ones are left out."""
+        ends = (event for event in self.tasks if event.register == register)
         return {event.host: event for event in ends if event.status not in ("started", "skipped")}
 
     def require(self) -> None:
@@ -100,6 +101,10 @@ class PlaybookResult:
         for host, line in self.failed.items():
             raise RelocateError(
                 f"{host}: {line}", f"{self.playbook} stopped there; -v shows what Ansible said"
+            )
+        if self.unread:
+            raise RelocateError(
+                f"{self.playbook}: {self.complaint}", "run it again; -v shows what Ansible said"
             )
         raise UsageError(
             f"{self.playbook}: {self.complaint or 'it found no hosts'}",
@@ -127,9 +132,8 @@ def environment() -> dict[str, str]:
             Path("ansible.cfg").absolute()
         )  # the playbook runs in another directory
     chosen |= {key: os.environ[key] for key in chosen if key in os.environ}
-    if os.environ.get("ANSIBLE_STDOUT_CALLBACK") == RUNNERS_OWN:
-        # A playbook runs this program (`relocate kernel` drains): what its runner has set is for itself.
-        chosen |= {"ANSIBLE_STDOUT_CALLBACK": "", "ANSIBLE_CALLBACK_PLUGINS": ""}
+    # Nobody's to choose: a fact that a host answers would override the inventory's variable of that name.
+    chosen["ANSIBLE_INJECT_FACT_VARS"] = "False"
     # `venv/bin/relocate` may be started without the venv being activated.
     chosen["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return chosen
@@ -164,64 +168,119 @@ def run(
 
     Does not raise when a host fails: ``PlaybookResult.require`` does.
     """
-    import ansible_runner  # 0.1 s
+    from ansible_runner import interface  # 0.1 s
 
     sources = inventories(settings) if inventory is None else inventory
     place = content.find()
     # Nothing of an earlier run may be in it (a reused one reapplies old variables), and it holds secrets.
     private = Path(tempfile.mkdtemp(prefix="relocate-"))
-    watch = _Watch(on_event, verbosity)
     flags = [flag for flag, wanted in (("--check", check), ("--diff", diff)) if wanted]
     try:
-        with watch.signals():
-            ended = ansible_runner.run(
+        with _Watch(private / "events", on_event, verbosity) as watch, watch.signals():
+            runner = interface.init_runner(
                 private_data_dir=str(private),
                 project_dir=str(place),
                 playbook=f"playbooks/{playbook}.yml",
                 inventory=sources,
                 extravars=dict(extravars or {}),
-                envvars=environment(),
+                envvars=environment() | {EVENTS: str(watch.path)},
                 limit=limit,
                 cmdline=shlex.join(flags) or None,
                 verbosity=verbosity or None,
                 quiet=True,
-                settings={"pexpect_timeout": 0.2},  # how often a wish to stop is looked at, in seconds
-                event_handler=watch.event,
-                cancel_callback=lambda: watch.kill,
+                settings={"pexpect_timeout": POLL},
+                event_handler=watch.output,
+                cancel_callback=watch.poll,
             )
-            said = ended.stdout.read() if ended.rc and not watch.stats else ""
+            # The runner's own callback hides events in what is printed, where those of many forks tear
+            # each other apart; ours does not, so what is printed may be what the operator chose.
+            for name in ("ANSIBLE_STDOUT_CALLBACK", "ANSIBLE_CALLBACK_PLUGINS"):
+                runner.config.env.pop(name, None)
+                runner.config.env |= {name: os.environ[name]} if name in os.environ else {}
+            runner.run()
+            watch.read()
+            said = runner.stdout.read() if runner.rc and not watch.stats else ""
     finally:
         shutil.rmtree(private, ignore_errors=True)
-    return watch.result(playbook, ended.rc, said)
+    if watch.error is not None:
+        raise watch.error
+    return watch.result(playbook, runner.rc, said)
 
 
 class _Watch:
-    """Turns the runner's events into ours, and signals into an orderly end."""
+    """Turns the lines that our callback plugin writes into events, and signals into an orderly end."""
 
-    def __init__(self, on_event: OnEvent | None, verbosity: int) -> None:
+    def __init__(self, path: Path, on_event: OnEvent | None, verbosity: int) -> None:
+        self.path = path
         self.on_event = on_event
         self.verbosity = verbosity
         self.tasks: list[TaskEvent] = []
         self.stats: Mapping[str, Mapping[str, int]] = {}
         self.pid = 0
+        self.malformed = 0
         self.interrupted = False
         self.kill = False
+        self.error: Exception | None = None
+        self._rest = b""
 
-    def event(self, raw: Mapping[str, Any]) -> bool:
-        """One event of the runner; True keeps it, which the runner needs for its statistics."""
-        self.pid = raw.get("pid", self.pid)
-        data = raw.get("event_data", {})
-        kind = raw["event"]
-        # With --diff the differences are what was asked for.
-        if raw.get("stdout") and (self.verbosity or kind == "runner_on_file_diff"):
+    def __enter__(self) -> Self:
+        self._file = os.open(self.path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def output(self, raw: Mapping[str, Any]) -> bool:
+        """A line that Ansible printed. False: the runner need not keep it as a file."""
+        if self.verbosity and "stdout" in raw:
             print(raw["stdout"], file=sys.stderr, flush=True)
-        if kind == "playbook_on_stats":
-            self.stats = data
-        elif kind == "playbook_on_task_start":
-            self._emit(TaskEvent(data["task"], "", "started"))
-        elif kind in _STATUS:
-            self._emit(_ended(data, _STATUS[kind], raw.get("stdout", "")))
-        return True
+        return False
+
+    def poll(self) -> bool:
+        """Read on; whether the playbook is to be killed. The runner asks every ``POLL`` seconds."""
+        try:
+            self.read()
+        except Exception as error:  # raised here, it would leave Ansible running
+            self.error = error
+            self.kill = True
+        return self.kill
+
+    def read(self) -> None:
+        """Take what was written since the last time, but for a line that is not whole yet."""
+        while chunk := os.read(self._file, 1 << 20):
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            for line in lines:
+                self.line(line)
+
+    def line(self, line: bytes) -> None:
+        """One line of the plugin's; one that is not understood is counted."""
+        try:
+            said = json.loads(line)
+            event = self._understood(said)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self.malformed += 1
+        else:
+            if event is not None:
+                self._emit(event)
+
+    def _understood(self, said: Mapping[str, Any]) -> TaskEvent | None:
+        """The event of a task, or None for a line about something else, which is kept here."""
+        match said["event"]:
+            case "begun":
+                self.pid = int(said["pid"])
+            case "ended":
+                self.stats = {key: dict(said[key]) for key in ("failures", "dark", "changed")}
+            case "diff":
+                # With --diff the differences are what was asked for; with -v Ansible prints them itself.
+                if not self.verbosity:
+                    print(said["text"], file=sys.stderr, flush=True)
+            case "started":
+                return TaskEvent(said["task"], "", "started", register=said["register"])
+            case status if status in ENDS:
+                return _ended(said, status)
+            case other:
+                raise ValueError(other)
+        return None
 
     def _emit(self, event: TaskEvent) -> None:
         self.tasks.append(event)
@@ -251,6 +310,7 @@ class _Watch:
     def result(self, playbook: str, rc: int, said: str) -> PlaybookResult:
         """What came of it. ``said`` is Ansible's whole output if it did not get as far as statistics."""
         last = {event.host: event for event in self.tasks if event.status in ("failed", "unreachable")}
+        unread = self._unread(rc)
         return PlaybookResult(
             playbook=playbook,
             rc=rc,
@@ -259,33 +319,38 @@ class _Watch:
             unreachable={host: _silence(last, host) for host in self.stats.get("dark", {})},
             changed=sum(self.stats.get("changed", {}).values()),
             interrupted=self.interrupted,
-            complaint=complaint(said),
+            complaint=unread or complaint(said),
+            unread=bool(unread),
         )
 
+    def _unread(self, rc: int) -> str:
+        """What of Ansible's report is missing, in one line; "" if nothing is."""
+        if self.malformed:
+            return f"{self.malformed} line(s) of what Ansible reported could not be read"
+        if rc == 0 and not self.pid:
+            return f"{content.find()} has no callback plugin that reports to this version"
+        if rc == 0 and not self.stats:
+            return "Ansible's report has no end"
+        return ""
 
-def _ended(data: Mapping[str, Any], status: Status, output: str) -> TaskEvent:
-    res = data.get("res") or {}
-    if status == "ok" and res.get("changed"):
-        status = "changed"
-    stdout = res.get("stdout")
+
+def _ended(said: Mapping[str, Any], status: Status) -> TaskEvent:
     # A command says what is wrong on stderr; "non-zero return code" helps nobody.
-    message = next(
-        (text for text in map(str, (res.get("stderr"), res.get("msg"))) if text not in ("", "None")), ""
-    )
+    message: str = said["stderr"] or said["msg"]
     lines = [line for line in message.strip().splitlines() if line.strip()]
     return TaskEvent(
-        task=data.get("task", ""),
-        host=data.get("host", ""),
+        task=said["task"],
+        host=said["host"],
         status=status,
-        stdout=stdout if isinstance(stdout, str) else "",
+        stdout=said["stdout"],
         message=lines[-1].strip() if lines and status in ("failed", "unreachable") else "",
-        output=output,
+        register=said["register"],
     )
 
 
 def _line(last: Mapping[str, TaskEvent], host: str) -> str:
     event = last.get(host)
-    return f"{event.task.rpartition(' : ')[2]}: {event.message or 'failed'}" if event else "failed"
+    return f"{event.task}: {event.message or 'failed'}" if event else "failed"
 
 
 def _silence(last: Mapping[str, TaskEvent], host: str) -> str:

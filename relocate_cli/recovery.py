@@ -14,7 +14,8 @@ from relocate_cli.plan import Move, Outcome, Plan, Relocation
 from relocate_cli.playbook import OnEvent
 from relocate_cli.settings import Settings
 
-TASK = "Find and end open relocations"
+# What the task registers that ends open relocations; settling reads it as it reads what `fire` answered.
+ENDED = relocation.FIRED
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _play(
         verbosity=verbosity,
         on_event=on_event,
     )
-    answers = [event for event in result.of(TASK).values() if event.status in ("ok", "changed")]
+    answers = [event for event in result.of(ENDED).values() if event.status in ("ok", "changed")]
     if not answers:
         result.require()
         raise RefusedError("host0 did not say what is open", "see that ssh to it works, then try again")

@@ -13,13 +13,12 @@ from relocate_cli.plan import Move, Outcome, Phase, Plan, Relocation, Span
 from relocate_cli.playbook import PlaybookResult, TaskEvent
 from relocate_cli.settings import Settings
 
-# Tasks of playbooks/relocate.yml that are worth a word, in their order.
-PHASES = {
-    "Describe the containers": "describe",
-    "Arm the relocation": "arm",
-    "Fire": "fire",
-    "Settle": "settle",
-}
+# What the tasks of roles/relocation register; their titles are for people and may change.
+ARMED = "relocation__armed"
+FIRED = "relocation__fired"
+SETTLED = "relocation__settled"
+# Those that are worth a word, in their order.
+PHASES = {ARMED: "arm", FIRED: "fire", SETTLED: "settle"}
 
 
 def carry_out(
@@ -41,7 +40,7 @@ def carry_out(
     seen: set[str] = set()
 
     def follow(event: TaskEvent) -> None:
-        phase = PHASES.get(event.task.rpartition(" : ")[2])
+        phase = PHASES.get(event.register)
         if event.status == "started" and phase and phase not in seen:
             seen.add(phase)
             if on_phase is not None:
@@ -96,17 +95,17 @@ def variables(plan: Plan, settings: Settings) -> dict[str, Any]:
 
 def conclude(opened: Relocation, result: PlaybookResult) -> Relocation:
     """How the relocation ended, as far as ``result`` tells. Pure but for the clock."""
-    fired = result.of("Fire")
+    fired = result.of(FIRED)
     for event in fired.values():
         for entry in _listed(event, "relocations"):
             if entry.get("relocation_id") == opened.id:
                 return _settled(_answered(opened, entry), result)
     ended = replace(opened, ended=time.time(), outcome=Outcome.ROLLED_BACK)
-    for event in (*result.of("Describe the containers").values(), *result.of("Arm the relocation").values()):
+    for event in result.of(ARMED).values():
         for entry in _listed(event, "results"):
             if entry.get("id") == opened.id and not entry.get("ok"):
                 return replace(ended, reason=str(entry.get("reason", "")) or f"{event.host} refused")
-    begun = {PHASES.get(event.task.rpartition(" : ")[2]) for event in result.tasks}
+    begun = {PHASES.get(event.register) for event in result.tasks}
     reason = "interrupted" if result.interrupted else _why(opened, result)
     if "fire" in begun:
         return replace(opened, reason=f"{reason}; host0 carries on by itself")
@@ -151,7 +150,7 @@ def _settled(answered: Relocation, result: PlaybookResult) -> Relocation:
 
 def unsettled(result: PlaybookResult) -> dict[str, str]:
     """The relocations that a host could not settle, by id, with where and why."""
-    entries = ((event.host, e) for event in result.of("Settle").values() for e in _listed(event, "results"))
+    entries = ((event.host, e) for event in result.of(SETTLED).values() for e in _listed(event, "results"))
     return {entry["id"]: f"{host}: {entry.get('reason', '')}" for host, entry in entries if not entry["ok"]}
 
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from relocate_cli.order import natural
+
 if TYPE_CHECKING:
     from rich.status import Status
 
@@ -72,7 +74,7 @@ def mib(size: int) -> str:
 def hosts_table(fleet: "Fleet", ttl: float) -> str:
     """One line a host; ``ttl`` seconds make facts stale."""
     rows = []
-    for host in fleet.hosts:
+    for host in sorted(fleet.hosts, key=lambda host: natural(host.name)):
         state = host.error or ("drained" if host.drained else "stale" if host.age() > ttl else "ok")
         free = mib(host.capacity.memory_free_bytes)
         rows.append((host.name, state, len(host.containers), host.capacity.cpus, free, age(host.age())))
@@ -82,7 +84,7 @@ def hosts_table(fleet: "Fleet", ttl: float) -> str:
 def containers_table(fleet: "Fleet", due: Mapping[str, float]) -> str:
     """One line a container; ``due`` is when each moves next, in seconds since the epoch."""
     rows = []
-    for entry in fleet.containers:
+    for entry in sorted(fleet.containers, key=lambda entry: natural(entry.host)):
         can = "no label" if not entry.enabled else entry.obstacles[0].reason if entry.obstacles else "yes"
         ports = ",".join(sorted(entry.ports))
         rows.append((entry.name, entry.host, entry.ip, entry.vip, ports, can, when(due.get(entry.name))))

@@ -14,6 +14,10 @@ from relocate_cli.settings import Settings
 
 T = TypeVar("T")
 
+# What the tasks register whose answers are read here.
+SURVEYED = "survey__document"
+PUBLISHED = "relocation__published"
+
 
 def kept(settings: Settings, journal: Journal) -> Fleet | None:
     """The fleet as it was when it was last surveyed, nobody is asked; None if it never was."""
@@ -48,7 +52,7 @@ def take(
             on_event=on_event,
         )
         known = reading.result()
-    answers = result.of("Survey the host")
+    answers = result.of(SURVEYED)
     asked = (begun, time.time())
     before = {entry.host: entry for entry in journal.surveys(_key(settings))}
     surveys = [
@@ -66,7 +70,7 @@ def take(
         result.require()
         raise RelocateError("no host answered the survey", "see that ssh to the hosts works")
     vips = journal.vips()
-    for event in result.of("Publish the virtual addresses").values():
+    for event in result.of(PUBLISHED).values():
         if event.status in ("ok", "changed"):
             answer = event.document()
             vips = dict(answer.get("vips", {}))

@@ -7,6 +7,7 @@ import typer
 
 from relocate_cli.cli.options import Check, Config, Diff, Inventory, Limit, Quiet, Verbose, load
 from relocate_cli.cli.session import play
+from relocate_cli.order import natural
 
 
 def kernel(
@@ -57,6 +58,6 @@ def kernel(
         verbose=verbose,
     )
     result.require()
-    changed = sorted({event.host for event in result.tasks if event.status == "changed"})
+    changed = sorted({event.host for event in result.tasks if event.status == "changed"}, key=natural)
     would = "would get" if check else "got"
     print(f"{', '.join(changed)} {would} another kernel" if changed else "every kernel will do")

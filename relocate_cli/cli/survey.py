@@ -6,6 +6,7 @@ import typer
 
 from relocate_cli.cli.options import Config, Inventory, Json, Limit, Quiet, Verbose, Wait, load
 from relocate_cli.cli.session import alone
+from relocate_cli.order import natural
 
 if TYPE_CHECKING:
     from relocate_cli.fleet import Host
@@ -47,7 +48,7 @@ def survey(
                 host.criu.version,
                 stale(host, settings.facts_ttl),
             )
-            for host in fleet.hosts
+            for host in sorted(fleet.hosts, key=lambda host: natural(host.name))
         ]
         head = ["HOST", "AGE", "CONTAINERS", "MOVABLE", *GROUPS, "GIB FREE", "CRIU", "TROUBLE"]
         print(render.table(head, rows))

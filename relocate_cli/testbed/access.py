@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from relocate_cli.testbed import places
+from relocate_cli.testbed import children, places
 from relocate_cli.testbed.places import Places
 
 CONNECT_SCRIPT = Path(__file__).with_name("connect.py")
@@ -30,7 +30,7 @@ def make_key(places_: Places) -> str:
     key = places_.ssh_config.with_name("id_ed25519")
     key.parent.mkdir(parents=True, mode=0o700)
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "relocate-testbed", "-f", str(key)]
-    subprocess.run(command, check=True)
+    children.run(command, check=True)
     return key.with_name("id_ed25519.pub").read_text()
 
 
@@ -68,7 +68,7 @@ def close_connections(places_: Places) -> None:
         return
     for path in places_.sockets.iterdir():
         command = ["ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "host"]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        children.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     shutil.rmtree(places_.sockets)
 
 

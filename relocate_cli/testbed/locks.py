@@ -11,6 +11,7 @@ from relocate_cli.errors import LockedError
 from relocate_cli.render import note
 
 PATIENCE = 1.0
+_HELD: set[int] = set()
 
 
 @contextmanager
@@ -23,13 +24,20 @@ def held(path: Path, occupied: str, wait: bool = False) -> Iterator[int]:
                 raise LockedError(occupied, "wait until it ends")
             note(f"testbed: {occupied}; waiting")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _HELD.add(descriptor)
         yield descriptor
     finally:
+        _HELD.discard(descriptor)
         os.close(descriptor)
 
 
+def descriptors() -> tuple[int, ...]:
+    """Those of all locks that this process holds: a child that inherits them holds them to its own end."""
+    return tuple(_HELD)
+
+
 def _taken(descriptor: int) -> bool:
-    """Try for a moment: of a run that was killed, a child may still be between fork and exec."""
+    """Try for a moment: of a run that was killed, a child may still be about to end."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

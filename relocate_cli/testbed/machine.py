@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relocate_cli.errors import RelocateError
+from relocate_cli.testbed import children
 from relocate_cli.testbed.cgroup import processes
 from relocate_cli.testbed.rack import Station
 
@@ -38,9 +39,7 @@ class Machine(Station):
         (etc / "resolv.conf").touch()
         (root_home / ".ssh" / "authorized_keys").write_text(public_key)
         key = str(ssh / "ssh_host_ed25519_key")
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", key], check=True
-        )
+        children.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", key], check=True)
 
     def host_key(self) -> str:
         """The host's public key, as it stands in a known_hosts file after the name."""

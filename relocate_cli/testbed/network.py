@@ -6,22 +6,19 @@ to the client.
 
 import ctypes
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from relocate_cli.errors import RelocateError
-from relocate_cli.testbed import places
+from relocate_cli.testbed import children, places
 from relocate_cli.testbed.places import Places
 
 
 def ip(netns: str, *batch: str) -> None:
     """Run lines of ``ip`` commands in one process, inside a network namespace (no name: on the machine)."""
     command = ["ip", *(["-n", netns] if netns else []), "-batch", "-"]
-    ended = subprocess.run(
-        command, input="\n".join(batch) + "\n", capture_output=True, text=True, check=False
-    )
+    ended = children.run(command, input="\n".join(batch) + "\n", capture_output=True, text=True, check=False)
     if ended.returncode:
         cause = ended.stderr.strip().splitlines()
         raise RelocateError(f"cannot set up the testbed's network: {cause[0] if cause else 'ip failed'}")

@@ -15,6 +15,7 @@ from relocate_cli.errors import ExitCode, RelocateError, UsageError
 from relocate_cli.playbook import PlaybookResult, TaskEvent
 from relocate_cli.settings import Settings
 
+CONTENT = Path(__file__).parents[2]
 Run = Callable[..., PlaybookResult]
 
 
@@ -22,6 +23,7 @@ Run = Callable[..., PlaybookResult]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a playbook of these tasks on two local hosts and one that is not there."""
     (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks/callback_plugins").symlink_to(CONTENT / "playbooks/callback_plugins")
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("RELOCATE_CONTENT_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # as when the venv is not activated
@@ -59,6 +61,7 @@ def test_what_each_task_answered_on_each_host(run: Run, tmp_path: Path) -> None:
         """
         - name: Answer
           ansible.builtin.command: printf '{"host":"%s","secret":"%s"}' {{ inventory_hostname }} {{ secret }}
+          register: answer
         - name: Fail on one
           ansible.builtin.shell: "echo first >&2; echo it is full >&2; exit 3"
           when: inventory_hostname == 'there'
@@ -66,7 +69,7 @@ def test_what_each_task_answered_on_each_host(run: Run, tmp_path: Path) -> None:
         extravars={"secret": "s3"},
         on_event=watch,
     )
-    answers = {host: event.document() for host, event in result.of("Answer").items()}
+    answers = {host: event.document() for host, event in result.of("answer").items()}
     assert answers == {"here": {"host": "here", "secret": "s3"}, "there": {"host": "there", "secret": "s3"}}
     assert result.failed == {"there": "Fail on one: it is full"}
     assert not result.ok
@@ -114,15 +117,101 @@ def test_an_interrupt_ends_ansible_and_its_command(run: Run, tmp_path: Path) -> 
 
 
 def test_a_playbook_may_run_this_program(run: Run) -> None:
-    """`relocate kernel` does, to drain a host: it finds its own runner's settings in the environment."""
+    """`relocate kernel` does, to drain a host: nothing of the outer run's reporting is in its environment."""
     within = run("- ansible.builtin.command: env\n", hosts="here").tasks[-1].stdout
-    names = ("ANSIBLE_STDOUT_CALLBACK", "ANSIBLE_CALLBACK_PLUGINS")
-    found = dict(line.split("=", 1) for line in within.splitlines() if line.startswith(names))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in found.items():
-            patch.setenv(name, value)
-        assert run("- ansible.builtin.command: echo inner\n", hosts="here").tasks[-1].stdout == "inner"
-    assert found.keys() == set(names)
+    found = dict(line.split("=", 1) for line in within.splitlines() if line.startswith("ANSIBLE_"))
+    assert "ANSIBLE_FORKS" in found
+    assert not found.keys() & {playbook.EVENTS, "ANSIBLE_STDOUT_CALLBACK", "ANSIBLE_CALLBACK_PLUGINS"}
+
+
+def test_answers_of_many_hosts_are_whole(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_FORKS", "30")
+    names = [f"h{number}" for number in range(30)]
+    (tmp_path / "hosts").write_text("".join(f"{name} ansible_connection=local\n" for name in names))
+    result = run(
+        """
+        - ansible.builtin.debug: {msg: "{{ 'é' * 9000 }}"}
+        - ansible.builtin.command: printf '{"host":"%s","long":"%065536d"}' {{ inventory_hostname }} 0
+          register: answer
+        """,
+        hosts="all",
+    )
+    assert result.ok
+    answers = {host: event.document() for host, event in result.of("answer").items()}
+    assert {host: answer["host"] for host, answer in answers.items()} == {name: name for name in names}
+
+
+def test_what_is_not_to_be_logged_is_not_reported(run: Run) -> None:
+    result = run(
+        """
+        - ansible.builtin.command: echo hidden
+          register: answer
+          no_log: true
+        - ansible.builtin.shell: echo hidden >&2; exit 1
+          no_log: true
+        """,
+        hosts="here",
+    )
+    assert "hidden" not in repr(result)
+    assert [event.status for event in result.tasks if event.host] == ["changed", "failed"]
+
+
+def test_verbose_is_what_ansible_prints_and_diff_is_the_differences(
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = f"- ansible.builtin.copy: {{dest: {tmp_path}/made, content: 'text', mode: '0644'}}\n"
+    run(task, hosts="here", check=True)
+    assert capfd.readouterr() == ("", "")
+    run(task, hosts="here", check=True, diff=True)
+    said = capfd.readouterr()
+    assert (said.out, "+text" in said.err, "PLAY" in said.err) == ("", True, False)
+    run(task, hosts="here", check=True, diff=True, verbosity=1)
+    said = capfd.readouterr()
+    assert (said.out, said.err.count("+text"), "PLAY RECAP" in said.err) == ("", 1, True)
+
+
+def test_a_fact_that_a_host_answers_does_not_override_the_inventory(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("here ansible_connection=local relocate_address=192.0.2.1\n")
+    evil = tmp_path / "playbooks/library/evil.py"
+    evil.parent.mkdir()
+    evil.write_text(
+        '#!/usr/bin/python3\nprint(\'{"changed": false, "ansible_facts": {"relocate_address": "x"}}\')\n'
+    )
+    result = run(
+        """
+        - evil:
+        - ansible.builtin.command: echo {{ relocate_address }} {{ hostvars['here'].relocate_address }}
+          register: answer
+        """,
+        hosts="here",
+    )
+    assert result.of("answer")["here"].stdout == "192.0.2.1 192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    "torn", ['{"event":"ok","ho', '{"uuid":"1"}', "[]", "7", '{"event":"ended"}', "\udcff"]
+)
+def test_a_torn_line_is_one_line_that_names_the_playbook(run: Run, torn: str) -> None:
+    watch = playbook._Watch(Path("unused"), None, 0)
+    watch.line(torn.encode(errors="surrogateescape"))
+    result = watch.result("trial", 0, "")
+    assert not result.ok
+    with pytest.raises(RelocateError, match=r"^trial: 1 line.* could not be read$"):
+        result.require()
+
+
+def test_content_without_our_plugin_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "playbooks/callback_plugins").unlink()
+    with pytest.raises(RelocateError, match=r"^trial: .*callback plugin"):
+        run("- ansible.builtin.command: 'true'\n", hosts="here").require()
+
+
+def test_who_watches_may_fail(run: Run) -> None:
+    def fail(_: TaskEvent) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run("- ansible.builtin.command: 'true'\n", hosts="here", on_event=fail)
 
 
 def test_an_inventory_that_is_not_there_is_refused() -> None:

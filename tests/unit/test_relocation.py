@@ -10,6 +10,7 @@ from relocate_cli import settings as schema
 from relocate_cli.journal import Journal
 from relocate_cli.plan import Move, Outcome, Phase, Plan
 from relocate_cli.playbook import PlaybookResult, TaskEvent
+from relocate_cli.relocation import ARMED, FIRED, SETTLED
 from relocate_cli.settings import Settings
 
 PLAN = Plan((Move("web", "h1", "h2", "203.0.113.5", "r1"), Move("db", "h1", "h3", "203.0.113.6", "r2")))
@@ -29,8 +30,15 @@ MOVED = {
 BACK = MOVED | {"relocation_id": "r2", "container": "db", "outcome": "rolled_back", "reason": "dump failed"}
 
 
-def ended(task: str, host: str, document: dict[str, Any] | None, status: playbook.Status = "ok") -> TaskEvent:
-    return TaskEvent(f"relocation : {task}", host, status, "" if document is None else json.dumps(document))
+def ended(
+    register: str, host: str, document: dict[str, Any] | None, status: playbook.Status = "ok"
+) -> TaskEvent:
+    said = "" if document is None else json.dumps(document)
+    return TaskEvent("Whatever it is called", host, status, said, register=register)
+
+
+def started(register: str) -> TaskEvent:
+    return TaskEvent("Whatever it is called", "", "started", register=register)
 
 
 def result(*events: TaskEvent, rc: int = 0, **trouble: Any) -> PlaybookResult:
@@ -64,23 +72,23 @@ def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Play
 
 
 def test_each_move_gets_the_answer_that_is_its_own(carry_out: Any) -> None:
-    first, second = carry_out(result(ended("Fire", "h0", {"relocations": [BACK, MOVED]}, "failed"), rc=2))
+    first, second = carry_out(result(ended(FIRED, "h0", {"relocations": [BACK, MOVED]}, "failed"), rc=2))
     assert (first.outcome, first.new_ip, first.window_ms) == (Outcome.MOVED, "172.17.0.9", 61.5)
     assert first.phases == (Phase("freeze", 3.0),)
     assert (second.outcome, second.reason) == (Outcome.ROLLED_BACK, "dump failed")
 
 
 def test_one_that_could_not_be_armed_is_rolled_back_and_does_not_stop_the_other(carry_out: Any) -> None:
-    armed = ended("Arm the relocation", "h3", {"results": [{"id": "r2", "ok": False, "reason": "no space"}]})
-    first, second = carry_out(result(armed, ended("Fire", "h0", {"relocations": [MOVED]})))
+    armed = ended(ARMED, "h3", {"results": [{"id": "r2", "ok": False, "reason": "no space"}]})
+    first, second = carry_out(result(armed, ended(FIRED, "h0", {"relocations": [MOVED]})))
     assert first.outcome is Outcome.MOVED
     assert (second.outcome, second.reason) == (Outcome.ROLLED_BACK, "no space")
 
 
 def test_one_that_a_host_could_not_settle_stays_open_and_the_other_does_not(carry_out: Any) -> None:
     results = [{"id": "r1", "ok": True, "reason": ""}, {"id": "r2", "ok": False, "reason": "no engine"}]
-    fired = ended("Fire", "h0", {"relocations": [MOVED, BACK]})
-    first, second = carry_out(result(fired, ended("Settle", "h1", {"results": results}, "failed"), rc=2))
+    fired = ended(FIRED, "h0", {"relocations": [MOVED, BACK]})
+    first, second = carry_out(result(fired, ended(SETTLED, "h1", {"results": results}, "failed"), rc=2))
     assert first.outcome is Outcome.MOVED
     assert (second.outcome, second.reason) == (Outcome.OPEN, "h1: no engine")
 
@@ -93,7 +101,7 @@ def test_if_the_window_never_opened_nothing_was_lost(carry_out: Any) -> None:
 
 
 def test_if_nobody_saw_the_end_of_the_window_it_stays_open(carry_out: Any) -> None:
-    events = (TaskEvent("Fire", "", "started"), ended("Fire", "h0", None, "unreachable"))
+    events = (started(FIRED), ended(FIRED, "h0", None, "unreachable"))
     ends = carry_out(result(*events, rc=4, unreachable={"h0": "Fire: gone"}))
     assert {entry.outcome for entry in ends} == {Outcome.OPEN}
     assert all("h0: Fire: gone" in entry.reason for entry in ends)
@@ -103,37 +111,30 @@ def test_if_nobody_saw_the_end_of_the_window_it_stays_open(carry_out: Any) -> No
     ("begun", "outcome", "words"),
     [
         ([], Outcome.ROLLED_BACK, "interrupted"),
-        (["Arm the relocation"], Outcome.OPEN, "interrupted before the window, so it runs where it was"),
-        (["Arm the relocation", "Fire"], Outcome.OPEN, "interrupted; host0 carries on by itself"),
+        ([ARMED], Outcome.OPEN, "interrupted before the window, so it runs where it was"),
+        ([ARMED, FIRED], Outcome.OPEN, "interrupted; host0 carries on by itself"),
     ],
 )
 def test_what_an_interrupt_leaves_armed_is_open(
     carry_out: Any, begun: list[str], outcome: Outcome, words: str
 ) -> None:
-    ends = carry_out(result(*(TaskEvent(task, "", "started") for task in begun), rc=99, interrupted=True))
+    ends = carry_out(result(*(started(register) for register in begun), rc=99, interrupted=True))
     assert {(entry.outcome, entry.reason) for entry in ends} == {(outcome, words)}
 
 
 def test_progress_names_each_phase_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [
-        "Gather",
-        "Describe the containers",
-        "Arm the relocation",
-        "Arm the relocation",
-        "Fire",
-        "Settle",
-    ]
+    registers = ["", ARMED, ARMED, FIRED, SETTLED]
 
     def run(name: str, **options: Any) -> PlaybookResult:
-        for task in names:
-            options["on_event"](TaskEvent(task, "", "started"))
+        for register in registers:
+            options["on_event"](started(register))
         return result()
 
     monkeypatch.setattr(playbook, "run", run)
     seen: list[str] = []
     with Journal(tmp_path) as journal:
         relocation.carry_out(PLAN, settings=Settings(), journal=journal, on_phase=seen.append)
-    assert seen == ["describe", "arm", "fire", "settle"]
+    assert seen == ["arm", "fire", "settle"]
 
 
 def test_the_playbook_is_told_the_deadline_the_budget_and_what_to_keep() -> None:

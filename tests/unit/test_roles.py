@@ -1,11 +1,14 @@
 """What every role promises: documented defaults, one prefix, sentences as names."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from relocate_cli import recovery, relocation, survey
 
 ROLES = sorted(path for path in Path(__file__).parents[2].glob("roles/*") if (path / "tasks").is_dir())
 
@@ -116,3 +119,32 @@ def test_commands_say_when_they_change_something(role: Path) -> None:
             if module in task:
                 creates = isinstance(task[module], dict) and "creates" in task[module]
                 assert "changed_when" in task or creates, task["name"]
+
+
+ROOT = Path(__file__).parents[2]
+# The answers that relocate_cli reads, with the role whose task registers each.
+READ = {
+    survey.SURVEYED: "survey",
+    survey.PUBLISHED: "relocation",
+    relocation.ARMED: "relocation",
+    relocation.FIRED: "relocation",
+    relocation.SETTLED: "relocation",
+    recovery.ENDED: "relocation",
+}
+
+
+def test_what_the_command_line_reads_is_registered() -> None:
+    """A task is known by the name of its answer; a loop or a block would not answer with a document."""
+    for register, role in READ.items():
+        found = [task for task in all_tasks(ROOT / "roles" / role) if task.get("register") == register]
+        assert found, register
+        assert all("ansible.builtin.command" in task and "loop" not in task for task in found)
+
+
+def test_no_title_of_a_task_is_known_to_the_command_line() -> None:
+    """So that whoever words a title better breaks nothing."""
+    titles = {task["name"] for role in ROLES for task in all_tasks(role)}
+    titles |= {part["name"] for path in ROOT.glob("playbooks/*.yml") for part in load(path)}
+    trees = (ast.parse(path.read_text()) for path in ROOT.glob("relocate_cli/**/*.py"))
+    said = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert not titles & said

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from relocate_cli.testbed import access, inotify, preflight, root
 from relocate_cli.testbed.cgroup import cgroup_mount
 from relocate_cli.testbed.locks import held
 from relocate_cli.testbed.places import LAN, VIP_POOL, WAN, Places, lan_address
+from relocate_cli.testbed.rack import alone
 from relocate_cli.testbed.root import Engine, Recipe
 
 
@@ -299,6 +301,39 @@ def test_a_limit_that_is_high_enough_stays(tmp_path: Path) -> None:
     inotify.make_room(31, limit, before)
     assert limit.read_text() == "8192\n"
     assert not before.exists()
+
+
+@pytest.mark.parametrize("maker", ["access.make_key(of)", "Machine(1, of, of.cache).prepare({}, '')"])
+def test_a_command_of_a_killed_run_is_gone_when_the_next_has_the_lock(of: Places, maker: str) -> None:
+    tools = of.cache / "tools"
+    tools.mkdir(parents=True)
+    (tools / "ssh-keygen").write_text(
+        f"#!/bin/sh\necho $$ > {tools}/begun\nmv {tools}/begun {tools}/pid\nexec sleep 60\n"
+    )
+    (tools / "ssh-keygen").chmod(0o755)
+    program = f"""
+from pathlib import Path
+from relocate_cli.testbed import access
+from relocate_cli.testbed.machine import Machine
+from relocate_cli.testbed.places import Places
+from relocate_cli.testbed.rack import alone
+of = Places(Path({str(of.cache)!r}), Path({str(of.state)!r}))
+with alone(of):
+    {maker}
+"""
+    killed = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
+    )
+    while not (tools / "pid").exists():
+        assert killed.poll() is None
+        time.sleep(0.001)
+    killed.kill()
+    killed.wait()
+    with alone(of):
+        status = Path("/proc", (tools / "pid").read_text().strip(), "cmdline")
+        assert not status.exists() or not status.read_bytes()
 
 
 def test_a_lock_is_for_one_and_ends_with_its_holder(tmp_path: Path) -> None:

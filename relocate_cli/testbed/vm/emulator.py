@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from relocate_cli.render import note
-from relocate_cli.testbed import root
+from relocate_cli.testbed import children, root
 from relocate_cli.testbed.root import Engine, Recipe
 
 MEMORY_MIB = 768
@@ -87,7 +87,7 @@ class Emulator:
     def make_overlay(self, disk: Path, overlay: Path) -> None:
         """A machine's own disk: what it writes goes to ``overlay``, the rest is read from ``disk``."""
         options = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(disk), str(overlay)]
-        subprocess.run(self.command("qemu-img", *options), stdin=subprocess.DEVNULL, check=True)
+        children.run(self.command("qemu-img", *options), stdin=subprocess.DEVNULL, check=True)
 
 
 def ensure(roots: Path) -> Emulator:

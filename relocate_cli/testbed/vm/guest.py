@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from relocate_cli.testbed import children
 from relocate_cli.testbed.rack import Station
 from relocate_cli.testbed.vm import network
 from relocate_cli.testbed.vm.emulator import Accelerator, Emulator, kernel_options
@@ -34,7 +35,7 @@ class Guest(Station):
         emulator.make_overlay(disk, self.overlay)
         key = self.directory / "ssh_host_ed25519_key"
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", str(key)]
-        subprocess.run(command, check=True)
+        children.run(command, check=True)
         (self.directory / "machine-id").write_text(uuid.uuid4().hex)
         hosts = "".join(f"{address}\t{name}\n" for name, address in names.items())
         files = {

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from relocate_cli import cli, inventory, playbook
+from relocate_cli import cli, inventory, playbook, recovery, relocation, survey
 from relocate_cli.inventory import Inventory
 from relocate_cli.journal import Survey
 from relocate_cli.playbook import PlaybookResult, TaskEvent
+
+
+def answer(register: str, document: dict[str, Any]) -> TaskEvent:
+    """What host0's task answered that registers this name."""
+    return TaskEvent("Whatever it is called", "host0", "ok", json.dumps(document), register=register)
 
 
 @dataclass
@@ -44,20 +49,21 @@ class Hosts:
         left_out = {"features", "criu"} if self.light[-1] else set()
         answers = [
             TaskEvent(
-                "Survey the host",
+                "Survey",
                 host,
                 "ok",
                 json.dumps({part: fact for part, fact in entry.document.items() if part not in left_out}),
+                register=survey.SURVEYED,
             )
             for host, entry in self.surveys.items()
             if not entry.error
         ]
-        return [*answers, TaskEvent("Publish the virtual addresses", "host0", "ok", json.dumps(vips))]
+        return [*answers, answer(survey.PUBLISHED, vips)]
 
     def _relocate(self, variables: dict[str, Any]) -> list[TaskEvent]:
         moves = variables["relocation__moves"]
         self.relocated += moves
-        started = TaskEvent("Fire", "", "started")
+        started = TaskEvent("Fire", "", "started", register=relocation.FIRED)
         if self.outcome is None:
             return [started]
         answers = [
@@ -73,10 +79,10 @@ class Hosts:
             }
             for move in moves
         ]
-        return [started, TaskEvent("Fire", "host0", "ok", json.dumps({"relocations": answers}))]
+        return [started, answer(relocation.FIRED, {"relocations": answers})]
 
     def _recover(self, _: dict[str, Any]) -> list[TaskEvent]:
-        return [TaskEvent("Find and end open relocations", "host0", "ok", json.dumps(self.recovery))]
+        return [answer(recovery.ENDED, self.recovery)]
 
     def _provision(self, _: dict[str, Any]) -> list[TaskEvent]:
         return [TaskEvent("Make a directory", host, "changed") for host in self.surveys]
