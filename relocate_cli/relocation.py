@@ -14,11 +14,12 @@ from relocate_cli.playbook import PlaybookResult, TaskEvent
 from relocate_cli.settings import Settings
 
 # What the tasks of roles/relocation register; their titles are for people and may change.
+OFFERED = "relocation__offered"
 ARMED = "relocation__armed"
 FIRED = "relocation__fired"
 SETTLED = "relocation__settled"
 # Those that are worth a word, in their order.
-PHASES = {ARMED: "arm", FIRED: "fire", SETTLED: "settle"}
+PHASES = {OFFERED: "arm", FIRED: "fire", SETTLED: "settle"}
 
 
 def carry_out(
