@@ -14,12 +14,11 @@ from relocate_cli.playbook import PlaybookResult, TaskEvent
 from relocate_cli.settings import Settings
 
 # What the tasks of roles/relocation register; their titles are for people and may change.
-OFFERED = "relocation__offered"
-ARMED = "relocation__armed"
+ARMING = ("relocation__offered", "relocation__armed", "relocation__filled")
 FIRED = "relocation__fired"
 SETTLED = "relocation__settled"
 # Those that are worth a word, in their order.
-PHASES = {OFFERED: "arm", FIRED: "fire", SETTLED: "settle"}
+PHASES = {**dict.fromkeys(ARMING, "arm"), FIRED: "fire", SETTLED: "settle"}
 
 
 def carry_out(
@@ -102,7 +101,7 @@ def conclude(opened: Relocation, result: PlaybookResult) -> Relocation:
             if entry.get("relocation_id") == opened.id:
                 return _settled(_answered(opened, entry), result)
     ended = replace(opened, ended=time.time(), outcome=Outcome.ROLLED_BACK)
-    for event in result.of(ARMED).values():
+    for event in (event for step in ARMING for event in result.of(step).values()):
         for entry in _listed(event, "results"):
             if entry.get("id") == opened.id and not entry.get("ok"):
                 return replace(ended, reason=str(entry.get("reason", "")) or f"{event.host} refused")
