@@ -10,7 +10,7 @@ from relocate_cli import settings as schema
 from relocate_cli.journal import Journal
 from relocate_cli.plan import Move, Outcome, Phase, Plan
 from relocate_cli.playbook import PlaybookResult, TaskEvent
-from relocate_cli.relocation import ARMED, FIRED, SETTLED
+from relocate_cli.relocation import ARMING, FIRED, SETTLED
 from relocate_cli.settings import Settings
 
 PLAN = Plan((Move("web", "h1", "h2", "203.0.113.5", "r1"), Move("db", "h1", "h3", "203.0.113.6", "r2")))
@@ -79,7 +79,7 @@ def test_each_move_gets_the_answer_that_is_its_own(carry_out: Any) -> None:
 
 
 def test_one_that_could_not_be_armed_is_rolled_back_and_does_not_stop_the_other(carry_out: Any) -> None:
-    armed = ended(ARMED, "h3", {"results": [{"id": "r2", "ok": False, "reason": "no space"}]})
+    armed = ended(ARMING[1], "h3", {"results": [{"id": "r2", "ok": False, "reason": "no space"}]})
     first, second = carry_out(result(armed, ended(FIRED, "h0", {"relocations": [MOVED]})))
     assert first.outcome is Outcome.MOVED
     assert (second.outcome, second.reason) == (Outcome.ROLLED_BACK, "no space")
@@ -111,8 +111,8 @@ def test_if_nobody_saw_the_end_of_the_window_it_stays_open(carry_out: Any) -> No
     ("begun", "outcome", "words"),
     [
         ([], Outcome.ROLLED_BACK, "interrupted"),
-        ([ARMED], Outcome.OPEN, "interrupted before the window, so it runs where it was"),
-        ([ARMED, FIRED], Outcome.OPEN, "interrupted; host0 carries on by itself"),
+        ([ARMING[1]], Outcome.OPEN, "interrupted before the window, so it runs where it was"),
+        ([ARMING[1], FIRED], Outcome.OPEN, "interrupted; host0 carries on by itself"),
     ],
 )
 def test_what_an_interrupt_leaves_armed_is_open(
@@ -123,7 +123,7 @@ def test_what_an_interrupt_leaves_armed_is_open(
 
 
 def test_progress_names_each_phase_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registers = ["", ARMED, ARMED, FIRED, SETTLED]
+    registers = ["", ARMING[1], ARMING[1], FIRED, SETTLED]
 
     def run(name: str, **options: Any) -> PlaybookResult:
         for register in registers:
