@@ -42,8 +42,8 @@ def _entries(data: bytes, message: Any) -> Iterator[tuple[int, int, Any]]:
 
 
 def rewrite_address(files_img: Path, old: str, new: str) -> int:
-    """Replace ``old`` by ``new`` as the local address of every Internet socket; return how many were
-    changed.
+    """Replace ``old`` by ``new`` as an address of every Internet socket, its own and its peer's; return how
+    many sockets were changed. A peer at ``old`` is the container itself.
 
     Sockets bound to any address or to loopback keep theirs. IPv4-mapped IPv6 addresses (dual-stack
     servers) are rewritten too.
@@ -58,12 +58,9 @@ def rewrite_address(files_img: Path, old: str, new: str) -> int:
     for start, end, entry in _entries(data, file_entry):
         if not entry.HasField("isk"):
             continue
-        address = entry.isk.src_addr
-        if entry.isk.family == AF_INET and list(address) == [old_word]:
-            address[0] = new_word
-        elif entry.isk.family == AF_INET6 and list(address) == [*MAPPED_PREFIX, old_word]:
-            address[3] = new_word
-        else:
+        own = _replace(entry.isk.src_addr, entry.isk.family, old_word, new_word)
+        peers = _replace(entry.isk.dst_addr, entry.isk.family, old_word, new_word)
+        if not (own or peers):
             continue
         changed += 1
         payload = entry.SerializeToString()
@@ -72,6 +69,17 @@ def rewrite_address(files_img: Path, old: str, new: str) -> int:
     if changed:
         files_img.write_bytes(b"".join([*parts, data[kept_from:]]))
     return changed
+
+
+def _replace(address: Any, family: int, old: int, new: int) -> bool:
+    """Replace it in place; whether it was ``old``."""
+    if family == AF_INET and list(address) == [old]:
+        address[0] = new
+    elif family == AF_INET6 and list(address) == [*MAPPED_PREFIX, old]:
+        address[3] = new
+    else:
+        return False
+    return True
 
 
 def digest_of_all(directory: Path, beside: list[str], known: dict[str, str] | None = None) -> str:

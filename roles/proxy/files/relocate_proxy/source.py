@@ -30,6 +30,7 @@ from relocate_proxy.messages import Dumped
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.protocol import Answer
 from relocate_proxy.records import Decision, SourceFacts, SourceRecord, Stage, unfired, write
+from relocate_proxy.sockets import SocketDiagnosis
 from relocate_proxy.stopwatch import Stopwatch
 from relocate_proxy.storage import StorageArea, Vote
 from relocate_proxy.urgency import be_second
@@ -39,6 +40,12 @@ FREEZE_SECONDS = 2.0
 ABORT_SECONDS = 3.0
 ENGINE_SECONDS = 5.0
 WATCHDOG_SLACK_SECONDS = 1.0
+WAITING_SECONDS = 0.1  # of a program that accepts what comes; it is a part of the gap
+CLOSED_SECONDS = 5.0
+UNFINISHED = {
+    "waiting": "of its clients wait to be accepted",
+    "closed": "that it has closed are not sent whole yet",
+}
 PAGES_SECONDS = 900.0  # of a container that runs elsewhere already
 
 
@@ -184,6 +191,8 @@ class Window:
         if facts is None or self.record.stage is Stage.ARMING or self.record.rebooted:
             raise SourceError(f"relocation {relocation} is not armed here")
         self.facts = _held_by_us(self.record, facts)
+        self.sockets = SocketDiagnosis(facts.pid)
+        self._await_unfinished("closed", CLOSED_SECONDS)
         self.dump = Parked.wait_for(self.record.socket, 1.0)
         self.deadline = time.monotonic() + deadline - WATCHDOG_SLACK_SECONDS
         self.snapshot = self.record.read_snapshot()
@@ -209,7 +218,11 @@ class Window:
         Raises SourceError when any of it fails or the deadline has passed; the caller answers `failed`.
         """
         watch = Stopwatch()
+        self._await_unfinished("waiting", WAITING_SECONDS)  # no new ones come: the gateway holds them
+        watch.lap("accept")
         self._freeze_cgroup()
+        for kind in UNFINISHED:
+            self._await_unfinished(kind, 0.0)
         watch.lap("freeze")
         links.set_link(self.facts.link, up=False)
         watch.lap("cut")
@@ -272,6 +285,15 @@ class Window:
             logs.of(self.record.relocation).warning("not settled here yet: %s", error)
         if self.frozen:
             _unfreeze(self.facts)
+
+    def _await_unfinished(self, kind: str, seconds: float) -> None:
+        """CRIU passes over what nobody has accepted, and over what was closed but is not sent yet: their
+        peers would hang, or lose what they were to get. Raises SourceError if there are still any then."""
+        deadline = time.monotonic() + seconds
+        while count := getattr(self.sockets.unfinished(), kind):
+            if time.monotonic() >= deadline:
+                raise SourceError(f"{count} connection{'s' * (count > 1)} {UNFINISHED[kind]}")
+            time.sleep(0.001)
 
     def _freeze_cgroup(self) -> None:
         cgroup = Path(self.facts.cgroup)
