@@ -1,5 +1,6 @@
 """The adapter against real ansible-playbook runs on this machine."""
 
+import json
 import os
 import signal
 import stat
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from relocate_cli import playbook
 from relocate_cli.errors import ExitCode, RelocateError, UsageError
@@ -23,7 +25,8 @@ Run = Callable[..., PlaybookResult]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a playbook of these tasks on two local hosts and one that is not there."""
     (tmp_path / "playbooks").mkdir()
-    (tmp_path / "playbooks/callback_plugins").symlink_to(CONTENT / "playbooks/callback_plugins")
+    for plugins in ("callback_plugins", "filter_plugins"):
+        (tmp_path / "playbooks" / plugins).symlink_to(CONTENT / "playbooks" / plugins)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("RELOCATE_CONTENT_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # as when the venv is not activated
@@ -168,6 +171,32 @@ def test_verbose_is_what_ansible_prints_and_diff_is_the_differences(
     run(task, hosts="here", check=True, diff=True, verbosity=1)
     said = capfd.readouterr()
     assert (said.out, said.err.count("+text"), "PLAY RECAP" in said.err) == ("", 1, True)
+
+
+def test_host0_is_sent_the_containers_and_no_package_lists(run: Run, tmp_path: Path) -> None:
+    """What is not a document reaches host0 as it is, which refuses it for that host alone."""
+    (tmp_path / "hosts").write_text(
+        "[all:vars]\nansible_connection=local\n[relocate_hosts]\nhere\nthere\nsilent\n"
+    )
+    (publish,) = yaml.safe_load((CONTENT / "roles/relocation/tasks/publish.yml").read_text())
+    publish["ansible.builtin.command"]["argv"] = ["cat"]
+    survey = {"taken_at": 5.0, "containers": [{"name": "web", "labels": {"a": "b"}}]}
+    long = survey | {"features": {"S": {"packages": ["a 1"]}}}
+    answers = {"here": json.dumps(long), "there": "garbage"}
+    tell = "printf '%s' '{{ answers[inventory_hostname] }}'"
+    tasks = [
+        {
+            "ansible.builtin.command": tell,
+            "register": "survey__document",
+            "when": "inventory_hostname in answers",
+        },
+        publish | {"run_once": True},
+    ]
+    result = run(yaml.safe_dump(tasks), hosts="all", extravars={"answers": answers}, limit="here,there")
+    (sent,) = result.of("relocation__published").values()
+    hosts = sent.document()["hosts"]
+    assert json.loads(hosts.pop("here")) == survey
+    assert hosts == {"there": "garbage", "silent": ""}
 
 
 def test_a_fact_that_a_host_answers_does_not_override_the_inventory(run: Run, tmp_path: Path) -> None:
