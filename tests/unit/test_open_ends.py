@@ -49,13 +49,15 @@ def test_recover_takes_away_what_an_arming_left_that_every_host_has_forgotten(
     monkeypatch.setattr(open_ends, "addresses", lambda: {"host1": "198.18.0.11", "host2": "198.18.0.12"})
     remembered = Remembered("move-3", "source", "web", "203.0.113.64")
     for name, marker in (
-        ("move-1", "failed"),
+        ("move-1", "spec.json"),
         ("move-2", "spec.json"),
-        ("move-3", "failed"),
+        ("move-3", "spec.json"),
         ("backups", "notes"),
     ):
         paths.storage_dir(name).mkdir(parents=True)
         (paths.storage_dir(name) / marker).touch()
+    for name in ("move-1", "move-3"):
+        os.utime(paths.storage_dir(name) / "spec.json", (0, 0))
 
     def left(hosts: dict[str, list[Remembered]], **more: bool) -> set[str]:
         open_ends.recover(hosts, **more)

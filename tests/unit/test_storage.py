@@ -100,3 +100,10 @@ def test_a_log_goes_on_where_it_was_left_and_no_driver_gets_one_that_has_none(
 def test_a_storage_that_takes_nothing_says_why(area: StorageArea) -> None:
     assert area.dump_error() == ""
     assert "No such file or directory" in StorageArea("move-2").dump_error()
+
+
+def test_nothing_is_left_of_it_and_nothing_is_fine(area: StorageArea) -> None:
+    area.write_configuration({"name": "web"})
+    area.remove()
+    area.remove()
+    assert not area.is_there

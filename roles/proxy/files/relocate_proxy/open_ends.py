@@ -160,13 +160,7 @@ def _sweep_orphans(known: set[str]) -> None:
     container is not in it."""
     for directory in paths.STORAGE.glob("*"):
         spec = directory / "spec.json"
-        if (
-            directory.name not in known
-            and paths.IDENTITY.match(directory.name)
-            and (
-                (directory / "failed").exists()
-                or (spec.exists() and time.time() - spec.stat().st_mtime > ORPHAN_SECONDS)
-            )
-        ):
+        ours = directory.name not in known and paths.IDENTITY.match(directory.name)
+        if ours and spec.exists() and time.time() - spec.stat().st_mtime > ORPHAN_SECONDS:
             with contextlib.suppress(OSError):  # the next recovery tries again
                 sweep(directory.name, "rolled_back")

@@ -101,10 +101,11 @@ def arm(relocation: str) -> None:
 
 
 def _give_up(relocation: str) -> None:
-    """Leave nothing behind of an arming that failed; if the engine does not answer, `recover` will."""
+    """Leave nothing behind of an arming that failed; if an engine or the storage fails, `recover` will."""
     try:
         thaw(relocation)
-    except engine.EngineError as error:
+        StorageArea(relocation).remove()
+    except (engine.EngineError, OSError) as error:
         logs.of(relocation).warning("not settled here yet: %s", error)
 
 

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,6 +63,11 @@ class StorageArea:
         """Raises OSError when the storage is not there, or refuses."""
         for directory in (self.directory, self.images, self.dump_work, self.restore_work):
             directory.mkdir(mode=0o700, exist_ok=True)
+
+    def remove(self) -> None:
+        """All of it, if it is there. Raises OSError when the storage keeps it."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.directory)
 
     @property
     def is_there(self) -> bool:
