@@ -230,7 +230,8 @@ class Trial:
 
     def _machines_share(self, size: str) -> None:
         """Put a storage of a limited size, a tmpfs of host0, in the place of the testbed's."""
-        self.lab.shell("host0", f"mount -t tmpfs -o mode=700,size={size} tmpfs {STORAGE}")
+        mount = f"mount -t tmpfs -o mode=700,size={size} tmpfs {STORAGE}"
+        self.lab.shell("host0", f"{mount} && touch {STORAGE}/.relocate-storage")
         pids = [str(self.lab.bed.machine(name).pid()) for name in ("host0", *self.lab.hosts)]
         subprocess.run([sys.executable, "-c", SHARE, STORAGE, *pids], check=True)
 

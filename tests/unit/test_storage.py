@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from relocate_proxy import paths
+from relocate_proxy import paths, storage
 from relocate_proxy.flows import Flow
 from relocate_proxy.layer import Packed
 from relocate_proxy.messages import Dumped, RestartPolicy
@@ -107,3 +107,10 @@ def test_nothing_is_left_of_it_and_nothing_is_fine(area: StorageArea) -> None:
     area.remove()
     area.remove()
     assert not area.is_there
+
+
+def test_a_directory_where_nothing_is_mounted_is_not_the_storage(area: StorageArea, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="mount"):
+        storage.require()
+    (tmp_path / storage.MARKER).touch()
+    storage.require()

@@ -22,6 +22,7 @@ from relocate_proxy import (
     paths,
     preflight,
     shell,
+    storage,
     surroundings,
     units,
     vips,
@@ -57,8 +58,9 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
     """Look whether the container can leave, and put its image into the repository and its configuration on
     the storage, from which the target creates it.
 
-    The container is not touched. Raises SourceError or EngineError; then nothing of it is open.
+    The container is not touched. Raises SourceError, StorageError or EngineError; then nothing of it is open.
     """
+    storage.require()
     for stale in unfired(SourceRecord, container):
         thaw(stale)
     document = engine.inspect(container)

@@ -27,6 +27,7 @@ from relocate_proxy.layer import Packed
 from relocate_proxy.messages import Dumped
 
 JsonObject = dict[str, Any]
+MARKER = ".relocate-storage"  # the storage role puts it there
 MOST_FLOWS = 1 << 18  # nf_conntrack's own bound on a large host
 LARGEST_DOCUMENT = 1 << 28
 
@@ -48,6 +49,13 @@ class Vote:
 
     dumped: Dumped
     images: shapes.Digest = ""
+
+
+def require() -> None:
+    """Raises StorageError when this host has not the storage that the others have: what it would write where
+    that should be mounted nobody would find."""
+    if not (paths.STORAGE / MARKER).exists():
+        raise StorageError(f"the shared storage is not here: mount {paths.STORAGE}")
 
 
 class StorageArea:

@@ -13,7 +13,20 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from relocate_proxy import engine, enrolment, flows, images, layer, logs, paths, shell, tar, units, vips
+from relocate_proxy import (
+    engine,
+    enrolment,
+    flows,
+    images,
+    layer,
+    logs,
+    paths,
+    shell,
+    storage,
+    tar,
+    units,
+    vips,
+)
 from relocate_proxy.messages import Dumped, Restored
 from relocate_proxy.parked import Parked, ParkedError
 from relocate_proxy.records import Stage, TargetFacts, TargetRecord, unfired, write
@@ -36,9 +49,10 @@ def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
     """Create the container here and park its restore in front of CRIU.
 
     After the source's `offer`, whose configuration it reads; or of a container of which only the images of
-    the relocation ``recovers`` are left. Raises TargetError, EngineError or OSError; then nothing of it is
-    left here.
+    the relocation ``recovers`` are left. Raises TargetError, StorageError, EngineError or OSError; nothing of
+    it is left here then.
     """
+    storage.require()
     area = StorageArea(recovers or relocation)
     try:
         specification, configuration = area.read_configuration()
