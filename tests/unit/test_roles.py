@@ -126,7 +126,7 @@ ROOT = Path(__file__).parents[2]
 READ = {
     survey.SURVEYED: "survey",
     survey.PUBLISHED: "relocation",
-    relocation.ARMED: "relocation",
+    **dict.fromkeys(relocation.ARMING, "relocation"),
     relocation.FIRED: "relocation",
     relocation.SETTLED: "relocation",
     recovery.ENDED: "relocation",
