@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,8 +22,9 @@ from relocate_cli.settings import Settings
 
 Status = Literal["started", "ok", "changed", "skipped", "failed", "unreachable"]
 ENDS = ("ok", "changed", "skipped", "failed", "unreachable")
+PLUGIN = "playbooks/callback_plugins/relocate_events.py"
 POLL = 0.2  # how often events and a wish to stop are looked at, in seconds
-EVENTS = "ANSIBLE_RELOCATE_EVENTS"  # names the file in which playbooks/callback_plugins writes
+EVENTS = "ANSIBLE_RELOCATE_EVENTS"  # names the file in which the plugin writes
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,17 @@ def run(
 ) -> PlaybookResult:
     """Run playbooks/``playbook``.yml to its end; a first SIGINT or SIGTERM ends it, a second kills it.
 
-    Does not raise when a host fails: ``PlaybookResult.require`` does.
+    Does not raise when a host fails: ``PlaybookResult.require`` does. Raises UsageError, before anything is
+    touched, if the content has no plugin that would report what happened.
     """
     from ansible_runner import interface  # 0.1 s
 
     sources = inventories(settings) if inventory is None else inventory
     place = content.find()
+    if not (place / PLUGIN).is_file():
+        raise UsageError(
+            f"{place}: there is no {PLUGIN}", "set RELOCATE_CONTENT_DIR, or install relocate again"
+        )
     # Nothing of an earlier run may be in it (a reused one reapplies old variables), and it holds secrets.
     private = Path(tempfile.mkdtemp(prefix="relocate-"))
     flags = [flag for flag, wanted in (("--check", check), ("--diff", diff)) if wanted]
@@ -217,7 +223,9 @@ class _Watch:
         self.tasks: list[TaskEvent] = []
         self.stats: Mapping[str, Mapping[str, int]] = {}
         self.pid = 0
+        self.lines = 0
         self.malformed = 0
+        self.missing = False
         self.interrupted = False
         self.kill = False
         self.error: Exception | None = None
@@ -242,7 +250,8 @@ class _Watch:
             self.read()
         except Exception as error:  # raised here, it would leave Ansible running
             self.error = error
-            self.kill = True
+            self.on_event = None
+            self._end()
         return self.kill
 
     def read(self) -> None:
@@ -254,6 +263,7 @@ class _Watch:
 
     def line(self, line: bytes) -> None:
         """One line of the plugin's; one that is not understood is counted."""
+        self.lines += 1
         try:
             said = json.loads(line)
             event = self._understood(said)
@@ -270,6 +280,7 @@ class _Watch:
                 self.pid = int(said["pid"])
             case "ended":
                 self.stats = {key: dict(said[key]) for key in ("failures", "dark", "changed")}
+                self.missing = said["lines"] != self.lines
             case "diff":
                 # With --diff the differences are what was asked for; with -v Ansible prints them itself.
                 if not self.verbosity:
@@ -301,11 +312,18 @@ class _Watch:
                 signal.signal(number, handler)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        # The runner's own way kills the parent only and leaves Ansible's workers behind.
-        self.kill = self.interrupted or not self.pid
+        self.kill = self.interrupted
         self.interrupted = True
         if not self.kill:
-            os.kill(self.pid, signal.SIGINT)
+            self._end()
+
+    def _end(self) -> None:
+        """Let Ansible end in order, if it has begun."""
+        # The runner's own way kills the parent only and leaves Ansible's workers behind.
+        self.kill = not self.pid
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGINT)
 
     def result(self, playbook: str, rc: int, said: str) -> PlaybookResult:
         """What came of it. ``said`` is Ansible's whole output if it did not get as far as statistics."""
@@ -327,10 +345,8 @@ class _Watch:
         """What of Ansible's report is missing, in one line; "" if nothing is."""
         if self.malformed:
             return f"{self.malformed} line(s) of what Ansible reported could not be read"
-        if rc == 0 and not self.pid:
-            return f"{content.find()} has no callback plugin that reports to this version"
-        if rc == 0 and not self.stats:
-            return "Ansible's report has no end"
+        if self.missing or (rc == 0 and not self.stats):
+            return "a part of what Ansible reported is missing"
         return ""
 
 

@@ -107,6 +107,8 @@ def conclude(opened: Relocation, result: PlaybookResult) -> Relocation:
                 return replace(ended, reason=str(entry.get("reason", "")) or f"{event.host} refused")
     begun = {PHASES.get(event.register) for event in result.tasks}
     reason = "interrupted" if result.interrupted else _why(opened, result)
+    if result.unread and "fire" not in begun:
+        return replace(opened, reason=reason)
     if "fire" in begun:
         return replace(opened, reason=f"{reason}; host0 carries on by itself")
     if "arm" in begun:

@@ -31,7 +31,7 @@ class CallbackModule(CallbackBase):
 
     ``begun`` (pid), ``started`` (task, register), ``ok``, ``changed``, ``skipped``, ``failed`` or
     ``unreachable`` (host, task, register, stdout, stderr, msg), ``diff`` (text), ``ended`` (failures, dark,
-    changed: hosts with counts).
+    changed: hosts with counts; lines: how many there are, this one too).
     """
 
     CALLBACK_VERSION = 2.0
@@ -44,11 +44,13 @@ class CallbackModule(CallbackBase):
         # Taken out, since a task on this machine may run Ansible too, and this file is not for its events.
         path = os.environ.pop(VARIABLE, "")
         self.disabled = not path
+        self._lines = 0
         if path:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             self._write(event="begun", pid=os.getpid())
 
     def _write(self, **line: Any) -> None:
+        self._lines += 1
         os.write(self._file, json.dumps(line, default=str).encode() + b"\n")
 
     def _start(self, task: Any) -> None:
@@ -93,7 +95,13 @@ class CallbackModule(CallbackBase):
                 self._write(event="diff", text=self._get_diff(part["diff"]))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        self._write(event="ended", failures=stats.failures, dark=stats.dark, changed=stats.changed)
+        self._write(
+            event="ended",
+            failures=stats.failures,
+            dark=stats.dark,
+            changed=stats.changed,
+            lines=self._lines + 1,
+        )
 
 
 def _identity(task: Any) -> dict[str, str]:

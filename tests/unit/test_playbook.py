@@ -1,5 +1,6 @@
 """The adapter against real ansible-playbook runs on this machine."""
 
+import configparser
 import json
 import os
 import signal
@@ -199,7 +200,10 @@ def test_host0_is_sent_the_containers_and_no_package_lists(run: Run, tmp_path: P
     assert hosts == {"there": "garbage", "silent": ""}
 
 
-def test_a_fact_that_a_host_answers_does_not_override_the_inventory(run: Run, tmp_path: Path) -> None:
+def test_a_fact_that_a_host_answers_does_not_override_the_inventory(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_INJECT_FACT_VARS", "True")  # not the operator's to choose
     (tmp_path / "hosts").write_text("here ansible_connection=local relocate_address=192.0.2.1\n")
     evil = tmp_path / "playbooks/library/evil.py"
     evil.parent.mkdir()
@@ -231,8 +235,16 @@ def test_a_torn_line_is_one_line_that_names_the_playbook(run: Run, torn: str) ->
 
 def test_content_without_our_plugin_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "playbooks/callback_plugins").unlink()
-    with pytest.raises(RelocateError, match=r"^trial: .*callback plugin"):
-        run("- ansible.builtin.command: 'true'\n", hosts="here").require()
+    with pytest.raises(UsageError, match="there is no playbooks/callback_plugins"):
+        run("- ansible.builtin.command: 'true'\n", hosts="here")
+
+
+@pytest.mark.parametrize("lines", [2, 4])
+def test_a_line_that_was_never_written_is_missed(lines: int) -> None:
+    watch = playbook._Watch(Path("unused"), None, 0)
+    watch.line(b'{"event":"begun","pid":1}')
+    watch.line(b'{"event":"ended","failures":{},"dark":{},"changed":{},"lines":%d}' % lines)
+    assert watch.result("trial", 0, "").ok == (lines == 2)
 
 
 def test_who_watches_may_fail(run: Run) -> None:
@@ -248,6 +260,12 @@ def test_an_inventory_that_is_not_there_is_refused() -> None:
         playbook.inventories(Settings(inventory=("/nowhere/at/all",)))
     with pytest.raises(UsageError, match="no inventory"):
         playbook.inventories(Settings())
+
+
+def test_who_calls_ansible_by_hand_is_as_safe() -> None:
+    found = configparser.ConfigParser()
+    found.read(CONTENT / "ansible.cfg")
+    assert not found.getboolean("defaults", "inject_facts_as_vars")
 
 
 def test_what_the_operator_has_set_for_ansible_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

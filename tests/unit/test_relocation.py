@@ -100,6 +100,11 @@ def test_if_the_window_never_opened_nothing_was_lost(carry_out: Any) -> None:
     }
 
 
+def test_if_a_part_of_the_report_is_missing_nothing_follows_from_silence(carry_out: Any) -> None:
+    ends = carry_out(result(complaint="a part is missing", unread=True))
+    assert {(entry.outcome, entry.reason) for entry in ends} == {(Outcome.OPEN, "a part is missing")}
+
+
 def test_if_nobody_saw_the_end_of_the_window_it_stays_open(carry_out: Any) -> None:
     events = (started(FIRED), ended(FIRED, "h0", None, "unreachable"))
     ends = carry_out(result(*events, rc=4, unreachable={"h0": "Fire: gone"}))
