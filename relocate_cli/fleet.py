@@ -12,6 +12,7 @@ from relocate_cli.constraints import stale as stale
 from relocate_cli.constraints import why_not as why_not
 from relocate_cli.errors import RefusedError, UsageError
 from relocate_cli.journal import Survey
+from relocate_cli.order import natural
 from relocate_cli.plan import Move
 
 FeatureValue = str | float | frozenset[str]
@@ -219,7 +220,9 @@ def build(surveys: Sequence[Survey], vips: Mapping[str, str], drained: Iterable[
     """
     away = frozenset(drained)
     return Fleet(
-        tuple(_host(entry, vips, entry.host in away) for entry in sorted(surveys, key=lambda s: s.host))
+        tuple(
+            _host(entry, vips, entry.host in away) for entry in sorted(surveys, key=lambda s: natural(s.host))
+        )
     )
 
 

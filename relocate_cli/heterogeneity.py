@@ -10,7 +10,6 @@ cve       Jaccard distance of the vulnerabilities, the feature ``cves`` of a gro
 """
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from scipy import special
 
 from relocate_cli.errors import UsageError
+from relocate_cli.order import natural
 
 FeatureValue = str | float | frozenset[str]
 Features = Mapping[str, Mapping[str, FeatureValue]]
@@ -208,7 +208,7 @@ def _position(column: _Column) -> Floats:
     elif all(isinstance(value, frozenset) for value in present):
         place = np.array([len(value) if isinstance(value, frozenset) else 0.0 for value in column])
     else:
-        order = {text: rank for rank, text in enumerate(sorted(set(map(_text, present)), key=_natural))}
+        order = {text: rank for rank, text in enumerate(sorted(set(map(_text, present)), key=natural))}
         place = np.array([0.0 if value is None else order[_text(value)] for value in column])
     place = np.nan_to_num(place)
     return np.asarray(place / (place.max() or 1.0))
@@ -236,7 +236,3 @@ def _codes(column: _Column) -> npt.NDArray[np.int32]:
 
 def _text(value: FeatureValue) -> str:
     return " ".join(sorted(value)) if isinstance(value, frozenset) else str(value)
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -248,7 +248,8 @@ class Lab:
     def leftovers(self) -> dict[str, list[str]]:
         """What relocations left on the hosts; empty when all is as it should be after one has ended."""
         script = """
-            find /run/relocate -path '*/decided' -prune -o '(' -type f -o -type s ')' -print 2>/dev/null
+            find /run/relocate '(' -path '*/decided' -o -name boot ')' -prune -o \\
+                '(' -type f -o -type s ')' -print 2>/dev/null
             ls /var/lib/relocate/open /var/lib/relocate/storage 2>/dev/null | grep -v ':$'
             systemctl list-units --all --plain --no-legend 'relocate-*' | grep -v -e -gateway -e -recover
             iptables -t raw -S PREROUTING 2>/dev/null | grep NFQUEUE

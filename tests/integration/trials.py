@@ -393,9 +393,7 @@ class Trial:
         if self.fault.whom == "dump":
             self.console(REFUSED)
         else:
-            facts = json.loads(
-                (self._root("host2") / f"run/relocate/relocation/{self._identity()}/target.json").read_text()
-            )
+            facts = self._record(self._root("host2"))["facts"]
             self.console("held = open('/data/kept')")
             self.lab.ssh("host2", "rm", f"{facts['rootfs']}/data/kept")
 

@@ -1,5 +1,6 @@
 """What a host remembers, and the one decision of a source."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,11 @@ def test_what_is_known_comes_back_until_it_is_forgotten() -> None:
     assert records.remembered() == []
 
 
-def test_a_host_that_started_anew_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_started_anew_knows_it() -> None:
     record = TargetRecord("r-1")
     record.write(TARGET, Stage.FIRED)
-    (tmp_path / "boot_id").write_text("another\n")
-    monkeypatch.setattr(records, "BOOT_ID", tmp_path / "boot_id")
+    assert not record.rebooted
+    shutil.rmtree(paths.RUN)
     assert record.rebooted and record.read() == TARGET
 
 

@@ -9,9 +9,11 @@ boot under /run, and the one decision of a source.
 
 import json
 import os
+import secrets
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +25,6 @@ from relocate_proxy.messages import RestartPolicy
 
 JsonObject = dict[str, Any]
 DECISION_SECONDS = 86400.0
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Stage(StrEnum):
@@ -244,7 +245,17 @@ def _open_file(relocation: str) -> Path:
 
 
 def _boot() -> str:
-    return BOOT_ID.read_text().strip()
+    """Another word after each start of this host, which empties /run. The kernel's boot id is that of the
+    machine below, where a host is a container."""
+    place = paths.RUN / "boot"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mine = place.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        mine.write_text(secrets.token_hex(8))
+        with suppress(FileExistsError):
+            os.link(mine, place)
+        mine.unlink()
+    return place.read_text()
 
 
 def _read_entry(path: Path) -> JsonObject:

@@ -126,7 +126,8 @@ def _prepare(record: TargetRecord, facts: TargetFacts, descriptors: list[str], a
     """Start the container through the engine; our OCI runtime holds it before its first instruction."""
     container = facts.container_id
     area.append_log(0, engine.log_file(container))
-    area.write_descriptors(descriptors)
+    if facts.storage == record.relocation:
+        area.write_descriptors(descriptors)  # else they are there, and a part of what was voted for
     order = {"images": str(area.images), "work": str(area.restore_work), "socket": str(record.socket)}
     write(paths.TARGETS / container / "order.json", order)
     unit = units.name(record.relocation, "start")
