@@ -136,7 +136,8 @@ def test_a_host_whose_answer_is_malformed_has_not_armed_its_own(monkeypatch: pyt
 
 
 def test_images_that_the_storage_keeps_are_not_called_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    fire.sweep("move-1", "moved")  # gone already
+    for outcome in ("moved", "rolled_back"):
+        fire.sweep("move-1", outcome)  # gone already
     paths.storage_dir("move-1").mkdir()
 
     def refuse(path: Path) -> None:

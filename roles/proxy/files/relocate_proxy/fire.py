@@ -150,9 +150,9 @@ def sweep(identity: str, outcome: str) -> None:
     may have put them there. Raises ValueError if ``identity`` is no id.
     """
     storage = paths.storage_dir(identity)
-    if outcome != "moved":
-        _keep_logs(storage, paths.LOGS / identity)
     try:
+        if outcome != "moved":
+            _keep_logs(storage, paths.LOGS / identity)
         shutil.rmtree(storage)
     except FileNotFoundError:
         return
