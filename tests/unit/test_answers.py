@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from relocate_proxy import answers, paths, wire
+from relocate_proxy import answers, paths
 from relocate_proxy.answers import Armed, Labelled, Remembered
 
 ENTRY = {"id": "move-1", "side": "source", "container": "web", "vip": "203.0.113.64"}
@@ -62,10 +62,6 @@ def test_what_arm_said_may_have_been_parsed_already() -> None:
         assert answers.armed(said) == {"move-1": Armed(False, "no space")}
     with pytest.raises(answers.AnswerError):
         answers.armed({"results": [{"id": "move-1", "ok": "yes", "reason": ""}]})
-
-
-def test_an_id_is_the_same_on_the_wire_and_on_disk() -> None:
-    assert paths.IDENTITY == wire.IDENTITY
 
 
 @pytest.mark.parametrize("said", ["/etc", "../x", "", ".", "a/b", "move-1\n"])

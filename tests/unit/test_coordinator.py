@@ -287,6 +287,11 @@ def test_a_reason_reaches_the_journal_and_the_end() -> None:
     assert isinstance(actions[-1], Finish) and actions[-1].reason == "source: criu: unsupported socket"
 
 
+def test_a_deadline_says_what_took_too_long() -> None:
+    after, _ = step(State(Phase.VOTING_TARGET, evidence="i"), Timeout())
+    assert after.reason == "no answer in time while restoring"
+
+
 @pytest.mark.parametrize("phase", Phase)
 def test_a_timer_that_ran_out_is_set_again_or_the_phase_left(phase: Phase) -> None:
     after, actions = step(State(phase), Timeout())

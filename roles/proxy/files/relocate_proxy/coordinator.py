@@ -55,6 +55,8 @@ from relocate_proxy.protocol import (
     Verb,
 )
 
+# What the party that is waited for does, where the phase does not say it.
+DOING = {Phase.VOTING_TARGET: "restoring", Phase.VOTING_SOURCE: "taking the digests of the images"}
 CHANGED_CONFIGURATION = "the container's configuration was changed on the shared storage"
 CHANGED_IMAGE = "an image was changed on the shared storage between dump and restore"
 
@@ -290,7 +292,7 @@ def _reason(phase: Phase, event: Event, trigger: Trigger | None) -> str:
         case Heard(party, Answer.GONE | Answer.STORED):
             return f"{party}: its copy is gone"
         case Timeout():
-            return f"no answer in time while {phase.value.replace('_', ' ')}"
+            return f"no answer in time while {DOING.get(phase, phase.value.replace('_', ' '))}"
         case Cancelled(reason):
             return reason
         case _:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-IDENTITY = re.compile(r"[a-z0-9][a-z0-9-]{3,63}\Z")  # of a relocation, as wire.py lets it in
+IDENTITY = re.compile(r"[a-z0-9][a-z0-9-]{3,63}\Z")  # of a relocation
 LIBRARY = Path("/usr/lib/relocate")
 BIN = LIBRARY / "bin"
 CONFIG = Path("/etc/relocate")

@@ -15,6 +15,8 @@ from dataclasses import MISSING, asdict, fields
 from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from relocate_proxy import paths
+
 Shape = TypeVar("Shape")
 Rule = Callable[[Any], bool]
 
@@ -47,7 +49,7 @@ def is_address(value: str) -> bool:
         return False
 
 
-Identity = Annotated[str, matches(r"[a-z0-9][a-z0-9-]{3,63}")]
+Identity = Annotated[str, lambda value: paths.IDENTITY.match(value) is not None]
 Address = Annotated[str, is_address]
 Port = Annotated[int, within(0, 65535)]
 Digest = Annotated[str, matches(r"[0-9a-f]{64}|")]  # SHA-256; empty where none was asked for

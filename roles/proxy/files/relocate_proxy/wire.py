@@ -5,7 +5,6 @@ long is passed over: the next is read.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Annotated, Any
@@ -17,7 +16,6 @@ from relocate_proxy.protocol import Answer, Party, Verb
 LINE_BYTES = 1 << 16
 ACKNOWLEDGEMENT = b"\n"  # says nothing but that a line has come, which moves the peer's TCP on
 HELLO = b'{"hello":1}\n'  # an agent's first line: what a login shell may have printed before it is none
-IDENTITY = re.compile(r"[a-z0-9][a-z0-9-]{3,63}\Z")
 Word = Annotated[str, shapes.at_most(32)]
 
 
