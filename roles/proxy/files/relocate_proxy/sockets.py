@@ -8,7 +8,6 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 NETLINK_SOCK_DIAG = 4
@@ -20,15 +19,6 @@ HEADER = struct.Struct("=IHHII")
 ENTRY = struct.Struct("=BB2x48xIIIII")  # inet_diag_msg: family, state; expires, queues, uid, inode
 INET_DIAG_INFO, NOT_SENT = 2, 144  # struct tcp_info, and where tcpi_notsent_bytes is in it (linux/tcp.h)
 LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """``waiting``: connections that nobody has accepted. ``closed``: those that were closed and of which
-    something is not sent yet; what was sent reaches its peer without us."""
-
-    waiting: int
-    closed: int
 
 
 class SocketDiagnosis:
@@ -47,24 +37,26 @@ class SocketDiagnosis:
             raise OSError(f"the network namespace of process {pid} cannot be entered")
         self.socket = made[0]
 
-    def unfinished(self) -> Unfinished:
-        """Both counts. Raises OSError when the kernel refuses."""
-        waiting = closed = 0
-        for family in (socket.AF_INET, socket.AF_INET6):
-            for state, queue, inode, not_sent in self._ask(family):
-                if state == LISTEN:
-                    waiting += queue
-                elif inode == 0 and not_sent:
-                    closed += 1
-        return Unfinished(waiting, closed)
+    def waiting(self) -> int:
+        """Connections that nobody has accepted. Raises OSError when the kernel refuses."""
+        return sum(queue for queue, _, _ in self._ask(LISTEN))
+
+    def closed(self) -> int:
+        """Connections that were closed and of which something is not sent yet; what was sent reaches its peer
+        without us. The kernel looks at all of its connections for it: some milliseconds. Raises OSError."""
+        found = self._ask(FIN_WAIT1, LAST_ACK, CLOSING)
+        return sum(1 for _, inode, not_sent in found if inode == 0 and not_sent)
 
     def close(self) -> None:
         """Idempotent."""
         self.socket.close()
 
-    def _ask(self, family: int) -> Iterator[tuple[int, int, int, int]]:
-        """State, receive queue, inode and bytes not sent of each socket that can be unfinished."""
-        states = sum(1 << state for state in (FIN_WAIT1, LAST_ACK, LISTEN, CLOSING))
+    def _ask(self, *states: int) -> Iterator[tuple[int, int, int]]:
+        """Receive queue, inode and bytes not sent of each socket in one of ``states``."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            yield from self._dump(family, sum(1 << state for state in states))
+
+    def _dump(self, family: int, states: int) -> Iterator[tuple[int, int, int]]:
         request = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), states)
         self.socket.send(
             HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, REQUEST_DUMP, 0, 0) + request
@@ -78,8 +70,8 @@ class SocketDiagnosis:
                 if kind == NLMSG_ERROR:
                     (code,) = struct.unpack_from("=i", data, at + HEADER.size)
                     raise OSError(-code, os.strerror(-code))
-                _, state, _, queue, _, _, inode = ENTRY.unpack_from(data, at + HEADER.size)
-                yield state, queue, inode, _not_sent(data[at + HEADER.size + ENTRY.size : at + length])
+                _, _, _, queue, _, _, inode = ENTRY.unpack_from(data, at + HEADER.size)
+                yield queue, inode, _not_sent(data[at + HEADER.size + ENTRY.size : at + length])
                 at += (length + 3) & ~3
 
 

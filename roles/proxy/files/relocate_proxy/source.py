@@ -4,6 +4,7 @@ import importlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,10 +44,8 @@ ENGINE_SECONDS = 5.0
 WATCHDOG_SLACK_SECONDS = 1.0
 WAITING_SECONDS = 0.1  # of a program that accepts what comes; it is a part of the gap
 CLOSED_SECONDS = 5.0
-UNFINISHED = {
-    "waiting": "of its clients wait to be accepted",
-    "closed": "that it has closed are not sent whole yet",
-}
+WAITING = "of its clients wait to be accepted"
+CLOSED = "that it has closed are not sent whole yet"
 PAGES_SECONDS = 900.0  # of a container that runs elsewhere already
 
 
@@ -195,7 +194,7 @@ class Window:
             raise SourceError(f"relocation {relocation} is not armed here")
         self.facts = _held_by_us(self.record, facts)
         self.sockets = SocketDiagnosis(facts.pid)
-        self._await_unfinished("closed", CLOSED_SECONDS)
+        _await_none(self.sockets.closed, CLOSED, CLOSED_SECONDS)
         self.dump = Parked.wait_for(self.record.socket, 1.0)
         self.deadline = time.monotonic() + deadline - WATCHDOG_SLACK_SECONDS
         self.snapshot = self.record.read_snapshot()
@@ -221,11 +220,11 @@ class Window:
         Raises SourceError when any of it fails or the deadline has passed; the caller answers `failed`.
         """
         watch = Stopwatch()
-        self._await_unfinished("waiting", WAITING_SECONDS)  # no new ones come: the gateway holds them
+        # No new ones come: the gateway holds them.
+        _await_none(self.sockets.waiting, WAITING, WAITING_SECONDS)
         watch.lap("accept")
         self._freeze_cgroup()
-        for kind in UNFINISHED:
-            self._await_unfinished(kind, 0.0)
+        _await_none(self.sockets.waiting, WAITING, 0.0)
         watch.lap("freeze")
         links.set_link(self.facts.link, up=False)
         watch.lap("cut")
@@ -289,15 +288,6 @@ class Window:
         if self.frozen:
             _unfreeze(self.facts)
 
-    def _await_unfinished(self, kind: str, seconds: float) -> None:
-        """CRIU passes over what nobody has accepted, and over what was closed but is not sent yet: their
-        peers would hang, or lose what they were to get. Raises SourceError if there are still any then."""
-        deadline = time.monotonic() + seconds
-        while count := getattr(self.sockets.unfinished(), kind):
-            if time.monotonic() >= deadline:
-                raise SourceError(f"{count} connection{'s' * (count > 1)} {UNFINISHED[kind]}")
-            time.sleep(0.001)
-
     def _freeze_cgroup(self) -> None:
         cgroup = Path(self.facts.cgroup)
         if "frozen 1" in (cgroup / "cgroup.events").read_text():
@@ -330,11 +320,15 @@ class _Beside:
     def run(self) -> None:
         try:
             self._run()
+        except SourceError as error:
+            self.error = str(error)
         except Exception as error:
             self.error = f"{type(error).__name__}: {error}"
 
     def _run(self) -> None:
         window, facts = self.window, self.window.facts
+        with self.watch.beside("closed"):
+            _await_none(window.sockets.closed, CLOSED, 0.0)
         with self.watch.beside("layer"):
             found, _ = layer.changes(window.upper, window.snapshot)
             if found:
@@ -342,6 +336,16 @@ class _Beside:
         with self.watch.beside("flows"):
             self.flows = window.area.write_flows(flows.flows_of(facts.address, facts.vip))
         window.area.copy_log(engine.log_file(facts.container_id), 1, facts.log_bytes)
+
+
+def _await_none(count: Callable[[], int], which: str, seconds: float) -> None:
+    """CRIU passes over what nobody has accepted, and over what was closed but is not sent yet: their peers
+    would hang, or lose what they were to get. Raises SourceError if there are still any then."""
+    deadline = time.monotonic() + seconds
+    while found := count():
+        if time.monotonic() >= deadline:
+            raise SourceError(f"{found} connection{'s' * (found > 1)} {which}")
+        time.sleep(0.001)
 
 
 def _held_by_us(record: SourceRecord, facts: SourceFacts) -> SourceFacts:
