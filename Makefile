@@ -20,7 +20,7 @@ lint: $(BIN)/relocate
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint --offline --profile production
 
 unit: $(BIN)/relocate
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n auto tests/unit
 
 integration: $(BIN)/relocate system
 	$(BIN)/pytest tests/integration

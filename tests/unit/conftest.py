@@ -5,10 +5,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import pytest
 
 from relocate_cli import fleet
 from relocate_cli.journal import Survey
+
+# Each run of `make test` has the same cases; `pytest --hypothesis-profile=search` looks for new ones.
+hypothesis.settings.register_profile("default", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile("default")
 
 
 @pytest.fixture(autouse=True)
