@@ -1,7 +1,7 @@
 """Other ways to move the benchmark's tenant, each as a skilled user would script it on one host of a testbed.
 
 All keep their address, which spares them the change of route that a move between hosts needs: what they
-show is the least that they cost. Packets wait at host0 (`relocate_proxy.hold`), as they do for this project;
+show is the least that they cost. Packets wait at host0 (`packet_queue`), as they do for this project;
 without it the client would get a reset. criu, runc and podman have the priority of this project's processes.
 """
 
@@ -28,7 +28,7 @@ GUARD = f"FORWARD -d {places.WAN} -p tcp ! --syn -m conntrack --ctstate NEW -j D
 HOLD = """
 import sys, time
 sys.path.insert(0, "/usr/lib/relocate")
-from relocate_proxy.hold import Hold
+from relocate_proxy.host0.packet_queue import Hold
 hold = Hold(sys.argv[1], "bench-peer")
 print("held", flush=True)
 sys.stdin.readline()

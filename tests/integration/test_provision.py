@@ -26,7 +26,7 @@ def test_a_second_run_changes_nothing_and_leaves_running_containers_alone(lab: L
 
 
 def test_check_mode_by_ansible_itself_says_what_has_drifted_and_changes_nothing(lab: Lab) -> None:
-    program = "/usr/lib/relocate/relocate_proxy/wire.py"
+    program = "/usr/lib/relocate/relocate_proxy/protocol/wire.py"
     lab.shell("host2", f"echo '# drifted' >> {program}")
     bin_directory = Path(sys.executable).parent
     root = content.find()

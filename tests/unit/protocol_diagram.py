@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "roles/proxy/files"))
 
-from relocate_proxy.coordinator import ASKS, FINAL, RESUME, TABLE, Row, Trigger, begin, recover  # noqa: E402
-from relocate_proxy.protocol import (  # noqa: E402
+from relocate_proxy.protocol.coordinator import ASKS, FINAL, RESUME, TABLE, Row, Trigger, begin, recover  # noqa: E402
+from relocate_proxy.protocol.words import (  # noqa: E402
     Actions,
     Cancelled,
     Differs,

@@ -21,9 +21,9 @@ from protocol_model import (
     faults,
     post,
 )
-from relocate_proxy import coordinator
-from relocate_proxy.coordinator import FINAL, RESUME, TABLE, Row, State, Table, Trigger
-from relocate_proxy.protocol import (
+from relocate_proxy.protocol import coordinator
+from relocate_proxy.protocol.coordinator import FINAL, RESUME, TABLE, Row, State, Table, Trigger
+from relocate_proxy.protocol.words import (
     Actions,
     Cancelled,
     Event,

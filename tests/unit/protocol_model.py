@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from relocate_proxy.protocol import Answer, Party, Phase, Record, Verb
+from relocate_proxy.protocol.words import Answer, Party, Phase, Record, Verb
 
 S, T = Party.SOURCE, Party.TARGET
 

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from relocate_proxy import answers, paths
-from relocate_proxy.answers import Armed, Labelled, Remembered
+from relocate_proxy import paths
+from relocate_proxy.host0 import answers
+from relocate_proxy.host0.answers import Armed, Labelled, Remembered
 
 ENTRY = {"id": "move-1", "side": "source", "container": "web", "vip": "203.0.113.64"}
 
@@ -66,7 +67,7 @@ def test_what_arm_said_may_have_been_parsed_already() -> None:
 
 @pytest.mark.parametrize("said", ["/etc", "../x", "", ".", "a/b", "move-1\n"])
 def test_no_directory_is_named_by_what_is_no_id(said: str) -> None:
-    from relocate_proxy import journal
+    from relocate_proxy.host0 import journal
 
     for of in (paths.storage_dir, journal.journal_file, journal.outcome_file):
         with pytest.raises(ValueError, match="not the id"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from relocate_proxy import beneath
+from relocate_proxy.storage import beneath
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace needs root's rights")
 Open = Callable[[int, str], int | None]

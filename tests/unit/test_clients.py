@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import clients
+from relocate_proxy.survey import clients
 
 WEB: dict[str, Any] = {
     "Id": "ab" * 32,

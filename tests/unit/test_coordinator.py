@@ -9,7 +9,7 @@ import protocol_diagram
 import pytest
 from protocol_explorer import Explorer, Rules
 from protocol_model import BEFORE, CHANGED, ONLY_IMAGE, Broken, Copy, Honour, Mark, World
-from relocate_proxy.coordinator import (
+from relocate_proxy.protocol.coordinator import (
     CHANGED_CONFIGURATION,
     CHANGED_IMAGE,
     FINAL,
@@ -22,7 +22,7 @@ from relocate_proxy.coordinator import (
     resume,
     step,
 )
-from relocate_proxy.protocol import (
+from relocate_proxy.protocol.words import (
     Action,
     Actions,
     Answer,

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from relocate_proxy import driver, paths
-from relocate_proxy.journal import read_journal
-from relocate_proxy.messages import VERBS, Request
+from relocate_proxy import paths
+from relocate_proxy.host0 import driver
+from relocate_proxy.host0.journal import read_journal
+from relocate_proxy.protocol.messages import VERBS, Request
 
 MOVE = {"id": "move-2", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"}
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from relocate_proxy import enrolment, vips
+from relocate_proxy.host import enrolment
+from relocate_proxy.kernel import vips
 
 VIPS = {"web": "203.0.113.64", "db": "203.0.113.65"}
 

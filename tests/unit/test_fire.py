@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import coordinator, fire, gateway, paths
-from relocate_proxy.batch import Batch
-from relocate_proxy.journal import journal_file, outcome_file
-from relocate_proxy.protocol import Phase
+from relocate_proxy import paths
+from relocate_proxy.host0 import fire, gateway
+from relocate_proxy.host0.batch import Batch
+from relocate_proxy.host0.journal import journal_file, outcome_file
+from relocate_proxy.protocol import coordinator
+from relocate_proxy.protocol.words import Phase
 
 KNOWN = {"host1": "198.18.0.11", "host2": "198.18.0.12"}
 

@@ -1,6 +1,6 @@
 """Flows as conntrack lists them, and as it takes them."""
 
-from relocate_proxy import flows
+from relocate_proxy.kernel import flows
 
 INBOUND = (
     "tcp      6 300 ESTABLISHED src=203.0.113.2 dst=203.0.113.65 sport=39096 dport=80"

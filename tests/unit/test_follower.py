@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from relocate_proxy import images
+from relocate_proxy.storage import images
 
 
 def test_what_grows_meanwhile_is_read_to_its_end(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import gateway
-from relocate_proxy.answers import Labelled
+from relocate_proxy.host0 import gateway
+from relocate_proxy.host0.answers import Labelled
 
 KNOWN = {f"host{number}": f"198.18.0.1{number}" for number in (1, 2, 3)}
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from relocate_proxy.holdings import aio_events, droppable, held, strangers
+from relocate_proxy.survey.holdings import aio_events, droppable, held, strangers
 
 
 @pytest.mark.parametrize(

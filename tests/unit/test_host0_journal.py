@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import journal, paths
-from relocate_proxy.protocol import Record
+from relocate_proxy import paths
+from relocate_proxy.host0 import journal
+from relocate_proxy.protocol.words import Record
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relocate_proxy import layer, tar
+from relocate_proxy.storage import layer, tar
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts are device nodes: only root can make them")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from relocate_proxy import beneath, layer
+from relocate_proxy.storage import beneath, layer
 
 Step = tuple[str, str, str]
 

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from relocate_proxy import logs
+from relocate_proxy.kernel import logs
 
 
 @pytest.fixture

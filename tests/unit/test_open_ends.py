@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from relocate_proxy import gateway, open_ends, paths
-from relocate_proxy.answers import Remembered
-from relocate_proxy.batch import Batch
-from relocate_proxy.journal import journal_file, open_journal
-from relocate_proxy.protocol import Record
+from relocate_proxy import paths
+from relocate_proxy.host0 import gateway, open_ends
+from relocate_proxy.host0.answers import Remembered
+from relocate_proxy.host0.batch import Batch
+from relocate_proxy.host0.journal import journal_file, open_journal
+from relocate_proxy.protocol.words import Record
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-from relocate_proxy import engine, holdings, preflight
-from relocate_proxy.clients import Client
+from relocate_proxy import engine
 from relocate_proxy.engine import EngineError
-from relocate_proxy.preflight import obstacles
-from relocate_proxy.surroundings import Surroundings
+from relocate_proxy.survey import holdings, preflight
+from relocate_proxy.survey.clients import Client
+from relocate_proxy.survey.preflight import obstacles
+from relocate_proxy.survey.surroundings import Surroundings
 
 
 def inspected(config: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:

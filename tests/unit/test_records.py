@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from relocate_proxy import paths, records
-from relocate_proxy.layer import Packed, Snapshot
-from relocate_proxy.messages import RestartPolicy
-from relocate_proxy.records import Decision, SourceFacts, SourceRecord, Stage, TargetFacts, TargetRecord
+from relocate_proxy import paths
+from relocate_proxy.host import records
+from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, TargetFacts, TargetRecord
+from relocate_proxy.protocol.messages import RestartPolicy
+from relocate_proxy.storage.layer import Packed, Snapshot
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """The time line of a window: what hosts say by their own clocks lies within what host0 saw."""
 
-from relocate_proxy.messages import Dumped, Lap, RestartPolicy, Restored, Resumed, Span
-from relocate_proxy.report import trace
+from relocate_proxy.host0.report import trace
+from relocate_proxy.protocol.messages import Dumped, Lap, RestartPolicy, Restored, Resumed, Span
 
 
 def test_a_hosts_times_lie_in_the_middle_of_what_host0_waited_for() -> None:

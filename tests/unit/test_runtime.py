@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from relocate_proxy import runtime
+from relocate_proxy.criu import runtime
 
 CREATE = [
     "--root",
@@ -56,7 +56,7 @@ def test_cgroup_of_both_drivers(cgroups_path: str, directory: str) -> None:
 
 GHOST = """
 import os
-from relocate_proxy import runtime
+from relocate_proxy.criu import runtime
 free = os.fork()
 if free == 0:
     os._exit(0)
@@ -74,7 +74,7 @@ except ProcessLookupError:
 @pytest.mark.skipif(os.geteuid() != 0, reason="clone3 with set_tid needs CAP_SYS_ADMIN")
 def test_a_ghost_has_the_pid_and_exits() -> None:
     """In a process of one thread, as the keeper is."""
-    path = {**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parents[1])}
+    path = {**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parents[2])}
     ran = subprocess.run(
         [sys.executable, "-c", GHOST], env=path, capture_output=True, text=True, timeout=60, check=True
     )

@@ -1,7 +1,7 @@
 """Tools that refuse."""
 
 import pytest
-from relocate_proxy import shell, units
+from relocate_proxy.kernel import shell, units
 
 
 def test_what_a_tool_prints_is_returned_and_what_it_reads_is_given() -> None:

@@ -5,7 +5,7 @@ import socket
 import time
 
 import pytest
-from relocate_proxy.sockets import SocketDiagnosis
+from relocate_proxy.kernel.sockets import SocketDiagnosis
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace is entered by root only")
 

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from relocate_proxy import paths, storage
-from relocate_proxy.flows import Flow
-from relocate_proxy.layer import Packed
-from relocate_proxy.messages import Dumped, RestartPolicy
-from relocate_proxy.storage import StorageArea, StorageError, Vote
+from relocate_proxy import paths
+from relocate_proxy.kernel.flows import Flow
+from relocate_proxy.protocol.messages import Dumped, RestartPolicy
+from relocate_proxy.storage import shared
+from relocate_proxy.storage.layer import Packed
+from relocate_proxy.storage.shared import StorageArea, StorageError, Vote
 
 FLOW = Flow(
     *("tcp", "ESTABLISHED", 300, "203.0.113.2", "203.0.113.64", 4000, 80),
@@ -111,6 +112,6 @@ def test_nothing_is_left_of_it_and_nothing_is_fine(area: StorageArea) -> None:
 
 def test_a_directory_where_nothing_is_mounted_is_not_the_storage(area: StorageArea, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="mount"):
-        storage.require()
-    (tmp_path / storage.MARKER).touch()
-    storage.require()
+        shared.require()
+    (tmp_path / shared.MARKER).touch()
+    shared.require()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import containers, paths, survey
 from relocate_proxy import engine as engine_module
+from relocate_proxy import paths
 from relocate_proxy.engine import EngineError
+from relocate_proxy.survey import containers, survey
 
 WEB: dict[str, Any] = {
     "Id": "ab" * 32,
@@ -243,4 +244,7 @@ def test_criu_that_fails_says_why(collected: Callable[..., survey.Outputs]) -> N
 
 def test_only_installed_packages_and_no_dull_sections(collected: Callable[..., survey.Outputs]) -> None:
     rows = "ii \tnet\tssh=1:9\nrc \tnet\tgone=1\nii \tcontrib/fonts\tfonts-x=2\nun \t\tnever=\n"
-    assert survey.package_rows(collected(packages=(0, rows))) == [("net", "ssh=1:9"), ("fonts", "fonts-x=2")]
+    assert survey.package_rows(collected(packages=(0, rows))) == [
+        ("net", "ssh=1:9"),
+        ("fonts", "fonts-x=2"),
+    ]

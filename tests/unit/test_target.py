@@ -3,9 +3,9 @@
 import subprocess
 import sys
 
-from relocate_proxy import target
-from relocate_proxy.messages import RestartPolicy
-from relocate_proxy.records import TargetFacts
+from relocate_proxy.host import target
+from relocate_proxy.host.records import TargetFacts
+from relocate_proxy.protocol.messages import RestartPolicy
 
 CONTAINER = "c" * 64
 

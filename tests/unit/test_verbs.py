@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from relocate_proxy import fire, gateway, journal, open_ends, paths, source, target, verbs
+from relocate_proxy import paths, verbs
+from relocate_proxy.host import source, target
+from relocate_proxy.host0 import fire, gateway, journal, open_ends
 
 
 def test_each_host_does_its_own_part_of_a_step_and_a_failure_is_one_moves_own(

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from relocate_proxy import vips
+from relocate_proxy.kernel import vips
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import agent, messages, paths, shapes, wire
-from relocate_proxy.protocol import Party
+from relocate_proxy import paths
+from relocate_proxy.host import agent
+from relocate_proxy.protocol import messages, shapes, wire
+from relocate_proxy.protocol.words import Party
 
 DIGEST = "0123456789abcdef" * 4
 DUMPED: dict[str, Any] = {

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from relocate_proxy import paths
-from relocate_proxy.messages import RestartPolicy
+from relocate_proxy.protocol.messages import RestartPolicy
 
 JsonObject = dict[str, Any]
 SOCKET = "/run/docker.sock"

@@ -47,7 +47,7 @@ def offer(arguments: list[str]) -> int:
     their targets create them from."""
 
     def one(move: JsonObject, document: JsonObject) -> None:
-        from relocate_proxy import source
+        from relocate_proxy.host import source
 
         if move["source"] == document["host"] and "recovers" not in move:
             source.offer(move["id"], move["container"], move["vip"], document["repository"])
@@ -59,7 +59,7 @@ def arm(arguments: list[str]) -> int:
     """On both: prepare the dump, with the layer's first copy, and the restore."""
 
     def one(move: JsonObject, document: JsonObject) -> None:
-        from relocate_proxy import source, target
+        from relocate_proxy.host import source, target
 
         if move["target"] == document["host"]:
             target.arm(move["id"], move["vip"], move.get("recovers"))
@@ -73,7 +73,7 @@ def fill(arguments: list[str]) -> int:
     """On targets: apply the layer's first copy."""
 
     def one(move: JsonObject, document: JsonObject) -> None:
-        from relocate_proxy import target
+        from relocate_proxy.host import target
 
         if move["target"] == document["host"]:
             target.fill(move["id"])
@@ -105,7 +105,8 @@ def settle(arguments: list[str]) -> int:
         return {}
 
     def end(move: JsonObject) -> None:
-        from relocate_proxy import fire, source, target
+        from relocate_proxy.host import source, target
+        from relocate_proxy.host0 import fire
 
         moved = move["outcome"] == "moved"
         if move["target"] == document["host"]:
@@ -129,14 +130,14 @@ def settle(arguments: list[str]) -> int:
 
 def fire(arguments: list[str]) -> int:
     """Start the coordinator for ``{"moves", "armed", "parallel"}`` and follow it to the end."""
-    from relocate_proxy import fire as module
+    from relocate_proxy.host0 import fire as module
 
     return _print({"relocations": module.fire(_read())})
 
 
 def coordinate(arguments: list[str]) -> int:
     """What the unit relocate-coordinator@BATCH runs."""
-    from relocate_proxy import fire as module
+    from relocate_proxy.host0 import fire as module
 
     return module.coordinate(arguments[0])
 
@@ -146,7 +147,7 @@ def recover(arguments: list[str]) -> int:
     ``hosts``, of one ``container`` or all.
 
     With --boot it fails while anything waits for a host that may come back, and is run again."""
-    from relocate_proxy import answers, open_ends
+    from relocate_proxy.host0 import answers, open_ends
 
     said = {} if sys.stdin.isatty() else json.loads(sys.stdin.read() or "{}")
     heard, unheard = answers.gather(said.get("hosts", {}), answers.remembered)
@@ -163,7 +164,7 @@ def recover(arguments: list[str]) -> int:
 
 def remembered(arguments: list[str]) -> int:
     """The relocations that this host has not settled."""
-    from relocate_proxy import records
+    from relocate_proxy.host import records
 
     return _print({"open": [asdict(entry) for entry in records.remembered()]})
 
@@ -171,8 +172,8 @@ def remembered(arguments: list[str]) -> int:
 def publish(arguments: list[str]) -> int:
     """On host0: allocate VIPs and set routes for the labelled containers of ``{"hosts": {name: survey
     document}}``."""
-    from relocate_proxy import answers, gateway, journal
-    from relocate_proxy import fire as module
+    from relocate_proxy.host0 import answers, gateway, journal
+    from relocate_proxy.host0 import fire as module
 
     heard, unheard = answers.gather(_read()["hosts"], answers.labelled)
     known, journals = module.addresses(), journal.at_hand()
@@ -186,7 +187,7 @@ def enrol(arguments: list[str]) -> int:
     """On a host: put the VIPs of its running containers in place, and remember ``{"vips": {name: VIP}}``.
 
     With --again, after a boot or a restart of the engine: those of the last time."""
-    from relocate_proxy import enrolment
+    from relocate_proxy.host import enrolment
 
     vips = enrolment.remembered() if "--again" in arguments else enrolment.remember(_read()["vips"])
     return _print({"enrolled": enrolment.enrol(vips)})
@@ -194,21 +195,21 @@ def enrol(arguments: list[str]) -> int:
 
 def survey(arguments: list[str]) -> int:
     """C, N, S, capacity and containers of this host."""
-    from relocate_proxy import survey as module
+    from relocate_proxy.survey import survey as module
 
     return _print(module.survey(light="--light" in arguments))
 
 
 def agent(arguments: list[str]) -> int:
     """The forced command of host0's key."""
-    from relocate_proxy import agent as module
+    from relocate_proxy.host import agent as module
 
     return module.serve()
 
 
 def thaw(arguments: list[str]) -> int:
     """The watchdog: thaw unless the source has voted."""
-    from relocate_proxy import source
+    from relocate_proxy.host import source
 
     source.thaw(arguments[0], unless_voted=True)
     return 0
@@ -216,14 +217,14 @@ def thaw(arguments: list[str]) -> int:
 
 def runtime(arguments: list[str]) -> int:
     """The OCI runtime of a prepared target."""
-    from relocate_proxy import runtime as module
+    from relocate_proxy.criu import runtime as module
 
     return module.main(arguments)
 
 
 def shim(arguments: list[str]) -> int:
     """What stands between runc and CRIU."""
-    from relocate_proxy import shim as module
+    from relocate_proxy.criu import shim as module
 
     return module.main(arguments)
 
@@ -255,7 +256,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in VERBS:
         print(f"usage: relocate-proxy {{{'|'.join(VERBS)}}}", file=sys.stderr)
         return 2
-    from relocate_proxy import logs
+    from relocate_proxy.kernel import logs
 
     logs.start()
     try:

@@ -1,0 +1,1 @@
+"""runc and CRIU, held ahead of the window."""

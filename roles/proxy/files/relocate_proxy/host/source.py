@@ -1,0 +1,496 @@
+"""The source's side of a relocation: arm, freeze and dump, thaw, destroy. Every step may be repeated."""
+
+import importlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from relocate_proxy import engine, paths
+from relocate_proxy.criu import pages
+from relocate_proxy.criu.parked import Parked, ParkedError
+from relocate_proxy.host import enrolment
+from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, unfired, write
+from relocate_proxy.host.stopwatch import Stopwatch
+from relocate_proxy.kernel import flows, links, logs, shell, units, vips
+from relocate_proxy.kernel.priority import be_second
+from relocate_proxy.kernel.sockets import SocketDiagnosis
+from relocate_proxy.protocol.messages import Dumped
+from relocate_proxy.protocol.words import Answer
+from relocate_proxy.storage import images, layer, shared
+from relocate_proxy.storage.shared import StorageArea, Vote
+from relocate_proxy.survey import holdings, preflight, surroundings
+
+ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
+FREEZE_SECONDS = 2.0
+ABORT_SECONDS = 3.0
+ENGINE_SECONDS = 5.0
+WATCHDOG_SLACK_SECONDS = 1.0
+WAITING_SECONDS = 0.1  # of a program that accepts what comes; it is a part of the gap
+CLOSED_SECONDS = 5.0
+WAITING = "of its clients wait to be accepted"
+CLOSED = "that it has closed are not sent whole yet"
+PAGES_SECONDS = 900.0  # of a container that runs elsewhere already
+
+
+class SourceError(Exception):
+    """This step failed; the container is as it was, or will be thawed."""
+
+
+def offer(relocation: str, container: str, vip: str, repository: str) -> None:
+    """Look whether the container can leave, and put its image into the repository and its configuration on
+    the storage, from which the target creates it.
+
+    The container is not touched. Raises SourceError, StorageError or EngineError; then nothing of it is open.
+    """
+    shared.require()
+    for stale in unfired(SourceRecord, container):
+        thaw(stale)
+    document = engine.inspect(container)
+    facts = _facts(container, vip, document)
+    record, area = SourceRecord(relocation), StorageArea(relocation)
+    try:
+        area.create()
+        record.write(facts, Stage.ARMING)
+        specification = engine.specification(document, engine.push(document["Image"], repository))
+        specification["descriptors"] = engine.runc_state(facts.container_id)["external_descriptors"]
+        configuration = area.write_configuration(specification)
+        log_bytes = area.copy_log(engine.log_file(facts.container_id), 0)
+        record.write(replace(facts, configuration=configuration, log_bytes=log_bytes), Stage.ARMING)
+    except Exception:
+        _give_up(relocation)
+        raise
+
+
+def arm(relocation: str) -> None:
+    """Copy the writable layer ahead and park a dump of the container in front of CRIU.
+
+    After `offer`. Raises SourceError, EngineError or OSError; then nothing is left armed.
+    """
+    record, area = SourceRecord(relocation), StorageArea(relocation)
+    facts = record.read()
+    if facts is None:
+        raise SourceError("it was called off before it was armed")
+    try:
+        upper = engine.upper_dir(facts.rootfs)
+        found, snapshot = layer.changes(upper, layer.Snapshot())
+        packed = layer.pack(upper, found, area.layer(0), frozen=False)
+        record.write_snapshot(snapshot)
+        _park(record, facts, area)
+        if record.decision is not None:  # by `recover`, which did not know how far this would come
+            raise SourceError("called off while it was being prepared")
+        record.write(replace(facts, layer=packed), Stage.ARMED)
+    except Exception:
+        _give_up(relocation)
+        raise
+
+
+def _give_up(relocation: str) -> None:
+    """Leave nothing behind of an arming that failed; if an engine or the storage fails, `recover` will."""
+    try:
+        thaw(relocation)
+        StorageArea(relocation).remove()
+    except (engine.EngineError, OSError) as error:
+        logs.of(relocation).warning("not settled here yet: %s", error)
+
+
+def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
+    if obstacles := preflight.obstacles(document, surroundings.glance()):
+        raise SourceError(f"{obstacles[0]['reason']}: {obstacles[0]['hint']}")
+    if not document["State"]["Running"] or document["State"]["Paused"]:
+        raise SourceError(
+            f"container {container} is {document['State']['Status']}, only a running one can move"
+        )
+    identity, pid = document["Id"], document["State"]["Pid"]
+    state = engine.runc_state(identity)
+    _refuse_held(state["cgroup_paths"][""])
+    network = next(iter(document["NetworkSettings"]["Networks"].values()))
+    return SourceFacts(
+        container=container,
+        vip=vip,
+        container_id=identity,
+        pid=pid,
+        address=network["IPAddress"],
+        cgroup=state["cgroup_paths"][""],
+        rootfs=state["config"]["rootfs"],
+        sandbox=document["NetworkSettings"]["SandboxKey"],
+        link=_host_link(pid),
+        lazy=pages.wanted(document["Config"].get("Labels") or {}),
+    )
+
+
+def _refuse_held(cgroup: str) -> None:
+    """What CRIU would refuse inside the window, or, of a traced process, try for as long as it may."""
+    for obstacle in holdings.held(Path(cgroup, "cgroup.procs").read_text().split()):
+        raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
+
+
+def _host_link(pid: int) -> str:
+    """Name of the host's end of the container's eth0, which must be a port of a bridge. Raises SourceError:
+    whoever may configure the container's network can make it look like anything."""
+    inside = json.loads(
+        shell.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
+    )
+    links = json.loads(shell.run(["ip", "-json", "link", "show", "type", "veth"]))
+    peer = inside[0].get("link_index")
+    link = next((each for each in links if each["ifindex"] == peer), None)
+    if link is None or not link.get("master"):
+        raise SourceError("its eth0 is not on a bridge of this host: attach it to a bridge network")
+    return str(link["ifname"])
+
+
+def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
+    """Start runc ahead of the freeze, under a root of its own where the network namespace counts as
+    external."""
+    state = engine.runc_state(facts.container_id)
+    for namespace in state["config"]["namespaces"]:
+        if namespace["type"] == "NEWNET":
+            namespace["path"] = facts.sandbox
+    write(record.runc_root / facts.container_id / "state.json", state)
+    environment = {"PATH": f"{paths.BIN}:{paths.SYSTEM_PATH}", "RELOCATE_SOCKET": str(record.socket)}
+    command = ["/usr/bin/chrt", "--rr", "1", "/usr/sbin/runc"]  # the window waits for its answers
+    command += ["--root", str(record.runc_root), "checkpoint"]
+    command += ["--image-path", str(area.images), "--work-path", str(area.dump_work)]
+    command += ["--tcp-established", "--leave-running", facts.container_id]
+    unit = units.name(record.relocation, "dump")
+    units.start(unit, command, record.log, environment)
+    try:
+        Parked.wait_for(record.socket, ARM_SECONDS, lambda: units.is_active(unit)).close()
+    except ParkedError as error:
+        words = record.log.read_text().splitlines()[-1:] if record.log.exists() else []
+        raise SourceError(f"{error} {' '.join(words)}".strip()) from None
+
+
+class Window:
+    """The source inside the window; what can be ready beforehand is."""
+
+    def __init__(self, relocation: str, deadline: float, peer: str | None, verify: bool) -> None:
+        """Connect to the parked dump and arm the watchdog, which thaws ``deadline`` seconds from now
+        unless the vote is in. ``peer``: the target's address, if pages may stay here for a while.
+        ``verify``: take digests of the images.
+
+        Raises SourceError when the container is not what was armed any more: its tenant has stopped, paused,
+        renamed or removed it, or it has ended by itself.
+        """
+        self.record, self.area = SourceRecord(relocation), StorageArea(relocation)
+        facts = self.record.read()
+        if facts is None or self.record.stage is Stage.ARMING or self.record.rebooted:
+            raise SourceError(f"relocation {relocation} is not armed here")
+        self.facts = _held_by_us(self.record, facts)
+        self.sockets = SocketDiagnosis(facts.pid)
+        _await_none(self.sockets.closed, CLOSED, CLOSED_SECONDS)
+        self.dump = Parked.wait_for(self.record.socket, 1.0)
+        self.deadline = time.monotonic() + deadline - WATCHDOG_SLACK_SECONDS
+        self.snapshot = self.record.read_snapshot()
+        self.upper = engine.upper_dir(facts.rootfs)
+        self.verify = verify
+        self.follower = images.Follower(self.area.images)
+        self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
+        self.frozen = False
+        self.layer: layer.Packed | None = None
+        self.dumped: Dumped | None = None
+        self.images = ""
+        importlib.import_module("pycriu.images.fdinfo_pb2")  # so that the rewrite in the window need not
+
+        watchdog = ["/usr/sbin/relocate-proxy", "thaw", relocation]
+        units.start_after(units.name(relocation, "watchdog"), deadline, watchdog)
+
+    def freeze(self, new_address: str) -> Dumped:
+        """Freeze, cut the link, dump, write the new address, take the layer's last changes, vote.
+
+        The link is cut after the freeze: an answer that it swallowed would be sent again by the copy's
+        kernel, but only after a second.
+
+        Raises SourceError when any of it fails or the deadline has passed; the caller answers `failed`.
+        """
+        watch = Stopwatch()
+        # No new ones come: the gateway holds them.
+        _await_none(self.sockets.waiting, WAITING, WAITING_SECONDS)
+        watch.lap("accept")
+        self._freeze_cgroup()
+        _await_none(self.sockets.waiting, WAITING, 0.0)
+        watch.lap("freeze")
+        links.set_link(self.facts.link, up=False)
+        watch.lap("cut")
+        if self.pages:
+            self.dump.send("pages={}:{}".format(*self.pages))
+        self.dump.send("go")
+        beside = _Beside(self, watch)
+        ended = threading.Event()
+        threads = [threading.Thread(target=beside.run)]
+        if self.verify:
+            threads.append(threading.Thread(target=self._follow, args=(ended,)))
+        for thread in threads:
+            thread.start()
+        try:
+            self.dump.wait("pages" if self.pages else "post-dump", self.deadline - time.monotonic())
+        except ParkedError as error:
+            raise SourceError(f"CRIU dump: {self.area.dump_error() or error}") from None
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+        watch.lap("dump")
+        watch.phases(self.dump.seen)
+        if beside.error:
+            raise SourceError(beside.error)
+        images.rewrite_address(self.area.images / "files.img", self.facts.address, new_address)
+        watch.lap("rewrite")
+        if not self.record.decide(Decision.VOTED):
+            raise SourceError("the deadline passed and the container was thawed")
+        assert self.facts.restart_policy is not None
+        self.layer = beside.layer
+        self.dumped = Dumped(
+            old_ip=self.facts.address,
+            new_ip=new_address,
+            carried=beside.flows,
+            restart_policy=self.facts.restart_policy,
+            layer=beside.layer,
+            pages=self.pages[1] if self.pages else None,
+            laps=watch.laps,
+            spans=watch.spans,
+        )
+        self.area.write_vote(Vote(self.dumped))
+        return self.dumped
+
+    def digest(self) -> str:
+        """Of the images and of the layer; the other half of the vote. Empty if nobody is to compare."""
+        assert self.dumped is not None
+        if self.verify and not self.images:
+            self.images = self.area.digest([self.facts.layer, self.layer], self.follower.digests())
+            self.area.write_vote(Vote(self.dumped, self.images))
+        return self.images
+
+    def undo(self) -> None:
+        """Go on after a freeze that failed; what another agent's thaw has forgotten is known here. It cannot
+        be voted upon any more."""
+        try:
+            if not thaw(self.record.relocation, unless_voted=True):
+                return
+        except engine.EngineError as error:  # the container goes on all the same
+            logs.of(self.record.relocation).warning("not settled here yet: %s", error)
+        if self.frozen:
+            _unfreeze(self.facts)
+
+    def _freeze_cgroup(self) -> None:
+        cgroup = Path(self.facts.cgroup)
+        if "frozen 1" in (cgroup / "cgroup.events").read_text():
+            raise SourceError("its tenant has paused it")
+        self.record.note_frozen()
+        self.frozen = True
+        (cgroup / "cgroup.freeze").write_text("1")
+        deadline = time.monotonic() + FREEZE_SECONDS
+        while "frozen 1" not in (cgroup / "cgroup.events").read_text():
+            if time.monotonic() > deadline:
+                raise SourceError("the container did not freeze: a process in uninterruptible sleep")
+            time.sleep(0.0003)
+
+    def _follow(self, ended: threading.Event) -> None:
+        """Digests of what there is of the memory already; a failure leaves them to `digest`."""
+        be_second()
+        with suppress(OSError):
+            self.follower.follow(ended)
+
+
+class _Beside:
+    """What runs on the other core while CRIU dumps: the layer's last changes, the flows, the log."""
+
+    def __init__(self, window: Window, watch: Stopwatch) -> None:
+        self.window, self.watch = window, watch
+        self.layer: layer.Packed | None = None  # nothing changed
+        self.flows = ""
+        self.error = ""
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except SourceError as error:
+            self.error = str(error)
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+
+    def _run(self) -> None:
+        window, facts = self.window, self.window.facts
+        with self.watch.beside("closed"):
+            _await_none(window.sockets.closed, CLOSED, 0.0)
+        with self.watch.beside("layer"):
+            found, _ = layer.changes(window.upper, window.snapshot)
+            if found:
+                self.layer = layer.pack(window.upper, found, window.area.layer(1))
+        with self.watch.beside("flows"):
+            self.flows = window.area.write_flows(flows.flows_of(facts.address, facts.vip))
+        window.area.copy_log(engine.log_file(facts.container_id), 1, facts.log_bytes)
+
+
+def _await_none(count: Callable[[], int], which: str, seconds: float) -> None:
+    """CRIU passes over what nobody has accepted, and over what was closed but is not sent yet: their peers
+    would hang, or lose what they were to get. Raises SourceError if there are still any then."""
+    deadline = time.monotonic() + seconds
+    while found := count():
+        if time.monotonic() >= deadline:
+            raise SourceError(f"{found} connection{'s' * (found > 1)} {which}")
+        time.sleep(0.001)
+
+
+def _held_by_us(record: SourceRecord, facts: SourceFacts) -> SourceFacts:
+    """Note that host0 has taken it up, and see to it that the engine does not start the container by itself
+    from now on: after a loss of power it would be the second that lives.
+
+    What the tenant has made of the container since it was armed comes first. Raises SourceError, EngineError.
+    """
+    if record.stage is Stage.FIRED and facts.restart_policy is not None:
+        return facts  # an agent before this one did
+    try:
+        document = engine.inspect(facts.container_id)
+    except engine.NotFoundError:
+        raise SourceError("its tenant has removed it since") from None
+    if document["State"]["Pid"] != facts.pid or not _alive(facts):
+        raise SourceError("it has ended, or was restarted, since it was armed")
+    if document["State"]["Paused"]:
+        raise SourceError("its tenant has paused it")
+    if document["Name"].lstrip("/") != facts.container:
+        raise SourceError(f"its tenant has renamed it to {document['Name'].lstrip('/')}")
+    fired = replace(facts, restart_policy=engine.policy_of(document), fired_at=time.time())
+    record.write(fired, Stage.FIRED)
+    engine.hold_policy(facts.container_id)
+    return fired
+
+
+def thaw(relocation: str, unless_voted: bool = False) -> bool:
+    """Let the source's container go on as if nothing had been; True if it does. Idempotent.
+
+    ``unless_voted`` is the watchdog's and a failing window's way: after the vote only the coordinator
+    may thaw. Raises EngineError when the engine does not answer: the container goes on, and all that is the
+    engine's is for the next call.
+    """
+    record = SourceRecord(relocation)
+    if not record.decide(Decision.THAWED) and unless_voted:
+        return False
+    facts = record.read()
+    if facts is None:
+        return True
+    with suppress(OSError):  # there is none any more
+        Parked(record.socket).abort(ABORT_SECONDS)
+    if record.was_frozen:
+        _unfreeze(facts)
+    units.stop(units.name(relocation, "dump"))
+    pages.withdraw(relocation)
+    units.stop(units.name(relocation, "watchdog"))
+    _leave_to_its_tenant(record, facts)
+    record.forget()
+    logs.of(relocation).info("thawed")
+    return True
+
+
+def _leave_to_its_tenant(record: SourceRecord, facts: SourceFacts) -> None:
+    """Give the engine back what it was kept from: the restart policy, and what that would have done
+    meanwhile. Raises EngineError."""
+    if facts.restart_policy is None:
+        return  # it was never kept from anything
+    if not _alive(facts) and (code := _exit_code(facts)) is not None:
+        crashed = not record.rebooted and code != 0
+        enrolment.revive(facts.container_id, facts.restart_policy, facts.vip, crashed)
+    engine.give_policy_back(facts.container_id, facts.restart_policy)
+
+
+def _exit_code(facts: SourceFacts) -> int | None:
+    """With which code the container has ended; None if its tenant wanted it to since host0 took it up."""
+    try:
+        code = int(engine.inspect(facts.container_id)["State"]["ExitCode"])
+    except engine.NotFoundError:
+        return None
+    return None if engine.was_told_to_end(facts.container_id, facts.fired_at) else code
+
+
+def _alive(facts: SourceFacts) -> bool:
+    try:
+        return facts.container_id in Path(f"/proc/{facts.pid}/cgroup").read_text()
+    except OSError:
+        return False
+
+
+def _unfreeze(facts: SourceFacts) -> None:
+    """Of a container that has ended there is nothing to thaw. One that its tenant has paused while it stood
+    still for us is paused again."""
+    freezer = Path(facts.cgroup, "cgroup.freeze")
+    with suppress(OSError):
+        freezer.write_text("0")
+        links.set_link(facts.link, up=True)
+        try:
+            paused = engine.inspect(facts.container_id, ENGINE_SECONDS)["State"]["Paused"]
+        except engine.EngineError:
+            return
+        if paused:
+            freezer.write_text("1")
+
+
+def _await_last_page(relocation: str) -> None:
+    """Wait for the target to have all; CRIU ends by then, or when the target has gone."""
+    deadline = time.monotonic() + PAGES_SECONDS
+    while units.is_active(units.name(relocation, "dump")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pages.withdraw(relocation)
+
+
+def _vote(area: StorageArea) -> Vote | None:
+    """Raises SourceError without the storage, or when it cannot be read."""
+    if not area.is_there:
+        raise SourceError("the shared storage, which may have the container, is not here")
+    try:
+        return area.read_vote()
+    except ValueError as error:
+        raise SourceError(f"the vote on the shared storage: {error}") from None
+
+
+def answer_thaw(relocation: str) -> Answer:
+    """Thaw for the coordinator and say what became of the container: thawed (it goes on, or is as its tenant
+    has left it), stored (only in the image) or gone (with this host's power).
+
+    Raises SourceError or EngineError when that cannot be told now.
+    """
+    record = SourceRecord(relocation)
+    facts = record.read()
+    if facts is None:
+        return Answer.THAWED
+    if _alive(facts):
+        try:
+            thaw(relocation)
+        except engine.EngineError as error:  # it lives, and `settle` gives the engine its part back
+            logs.of(relocation).warning("not settled here yet: %s", error)
+        return Answer.THAWED
+    if facts.restart_policy is None or _exit_code(facts) is None:
+        thaw(relocation)
+        return Answer.THAWED
+    vote = _vote(StorageArea(relocation))
+    if vote is not None and vote.dumped.pages is None:
+        return Answer.STORED
+    rebooted = record.rebooted
+    thaw(relocation)
+    return Answer.GONE if rebooted else Answer.THAWED
+
+
+def destroy(relocation: str) -> None:
+    """Remove the source's copy after COMMIT (or its dead container, once the images run elsewhere). Its
+    link stays cut, so nothing of its end reaches a client.
+    Idempotent.
+
+    Raises EngineError when the engine does not answer; the coordinator repeats.
+    """
+    record = SourceRecord(relocation)
+    facts = record.read()
+    if facts is None:
+        return
+    units.stop(units.name(relocation, "watchdog"))
+    if facts.lazy:
+        _await_last_page(relocation)
+    # Before the address is another's. Left behind, they would refuse these flows their way back here.
+    flows.forget_flows(facts.address)
+    engine.remove(facts.container_id)
+    vips.disown(facts.address, facts.vip)
+    units.stop(units.name(relocation, "dump"))
+    record.forget()
+    logs.of(relocation).info("the source's copy is removed")

@@ -1,0 +1,210 @@
+"""The shared storage's directory of one relocation: who opens a file there does it through this module.
+
+    spec.json          the container's configuration, from which the target creates it
+    layer-0.{tar,json} the writable layer, copied while the container ran; layer-1: what changed since
+    log-0, log-1       the container's log likewise
+    images/            CRIU's images; work-dump/, work-restore/: its logs
+    flows.json         the connections' conntrack entries
+    vote.json          what the source has voted with: the images are worth what it says
+
+Whoever may write the storage is not believed: what is read here has a digest that came over a channel, or a
+shape that it is held to. No file is opened through a link. Nobody waits for a file to appear.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from relocate_proxy import paths
+from relocate_proxy.kernel.flows import Flow
+from relocate_proxy.protocol import shapes
+from relocate_proxy.protocol.messages import Dumped
+from relocate_proxy.storage import images
+from relocate_proxy.storage.layer import Packed
+
+JsonObject = dict[str, Any]
+MARKER = ".relocate-storage"  # the storage role puts it there
+MOST_FLOWS = 1 << 18  # nf_conntrack's own bound on a large host
+LARGEST_DOCUMENT = 1 << 28
+
+
+class StorageError(Exception):
+    """What lies on the storage is not what it should be, or the storage does not take or give it."""
+
+
+@dataclass(frozen=True)
+class Flows:
+    """``flows.json``."""
+
+    flows: Annotated[tuple[Flow, ...], shapes.at_most(MOST_FLOWS)]
+
+
+@dataclass(frozen=True)
+class Vote:
+    """``vote.json``: what the source answered, and the digest of its images as soon as it is known."""
+
+    dumped: Dumped
+    images: shapes.Digest = ""
+
+
+def require() -> None:
+    """Raises StorageError when this host has not the storage that the others have: what it would write where
+    that should be mounted nobody would find."""
+    if not (paths.STORAGE / MARKER).exists():
+        raise StorageError(f"the shared storage is not here: mount {paths.STORAGE}")
+
+
+class StorageArea:
+    """One relocation's directory, 0700; its files 0600."""
+
+    def __init__(self, relocation: str) -> None:
+        self.directory = paths.storage_dir(relocation)
+        self.images = self.directory / "images"
+        self.dump_work = self.directory / "work-dump"
+        self.restore_work = self.directory / "work-restore"
+
+    def create(self) -> None:
+        """Raises OSError when the storage is not there, or refuses."""
+        for directory in (self.directory, self.images, self.dump_work, self.restore_work):
+            directory.mkdir(mode=0o700, exist_ok=True)
+
+    def remove(self) -> None:
+        """All of it, if it is there. Raises OSError when the storage keeps it."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.directory)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything of this relocation."""
+        return self.directory.is_dir()
+
+    def layer(self, round_: int) -> Path:
+        """The archive of a copy of the writable layer; its listing lies beside it."""
+        return self.directory / f"layer-{round_}.tar"
+
+    # The configuration.
+
+    def write_configuration(self, specification: JsonObject) -> str:
+        """Its digest is what both parties state to host0."""
+        text = json.dumps(specification).encode()
+        self._write("spec.json", text)
+        return hashlib.sha256(text).hexdigest()
+
+    def read_configuration(self) -> tuple[JsonObject, str]:
+        """The configuration and the digest of the bytes that were read."""
+        text = self._read("spec.json")
+        specification = shapes.document(text)
+        if not isinstance(specification, dict):
+            raise StorageError("spec.json is not an object")
+        return specification, hashlib.sha256(text).hexdigest()
+
+    # What is carried beside the images.
+
+    def write_flows(self, flows: list[Flow]) -> str:
+        """Returns the digest."""
+        text = json.dumps(shapes.write(Flows(tuple(flows)))).encode()
+        self._write("flows.json", text)
+        return hashlib.sha256(text).hexdigest()
+
+    def read_flows(self, digest: str) -> list[Flow]:
+        """Raises StorageError when they are not those of ``digest``, or not of their shape."""
+        text = self._read("flows.json")
+        if hashlib.sha256(text).hexdigest() != digest:
+            raise StorageError("flows.json was changed on the shared storage")
+        return list(shapes.parse(Flows, text).flows)
+
+    def copy_log(self, log: Path, round_: int, since: int = 0) -> int:
+        """Copy a container's log from byte ``since``; returns its length. One that is not there is empty."""
+        with self._create(f"log-{round_}") as target:
+            try:
+                with log.open("rb") as stream:
+                    stream.seek(since)
+                    shutil.copyfileobj(stream, target)
+                    return stream.tell()
+            except FileNotFoundError:
+                return 0
+
+    def append_log(self, round_: int, log: Path) -> None:
+        """Put what ``copy_log`` took at the end of the log of the container that is to have it."""
+        with self._open(f"log-{round_}") as stream:
+            if os.fstat(stream.fileno()).st_size == 0:
+                return  # another log driver's keep no such file
+            with log.open("ab") as target:
+                os.fchmod(target.fileno(), 0o640)
+                shutil.copyfileobj(stream, target)
+
+    # The images.
+
+    def write_descriptors(self, descriptors: list[str]) -> None:
+        """runc restore reads this before it talks to CRIU; the dump will write the same."""
+        self._write("images/descriptors.json", json.dumps(descriptors).encode())
+
+    def digest(self, layers: list[Packed | None], known: dict[str, str] | None = None) -> str:
+        """Of all images and of the copies of the layer; of the images in ``known`` it is taken from there."""
+        beside = [digest for each in layers if each for digest in (each.listing, each.archive)]
+        return images.digest_of_all(self.images, beside, known)
+
+    def dump_error(self) -> str:
+        """Why a dump failed, in CRIU's words, or in the system's if nothing can be written here; or empty."""
+        return images.first_error(self.dump_work / "dump.log") or self._refusal()
+
+    def restore_error(self) -> str:
+        """CRIU's own reason that a restore failed, or empty."""
+        return images.first_error(self.restore_work / "restore.log")
+
+    def _refusal(self) -> str:
+        """Why the storage takes no images, in the system's words; empty if it does."""
+        try:
+            self._write("probe", bytes(1 << 16))
+            (self.directory / "probe").unlink()
+        except OSError as error:
+            return f"the shared storage takes no image: {error.strerror}"
+        return ""
+
+    # The vote, which is worth what the images are.
+
+    def write_vote(self, vote: Vote) -> None:
+        """Replaces what was there."""
+        self._write("vote.json", json.dumps(shapes.write(vote)).encode())
+
+    def read_vote(self) -> Vote | None:
+        """What the source has voted with; None if it has not. Raises ShapeError or StorageError."""
+        try:
+            text = self._read("vote.json")
+        except FileNotFoundError:
+            return None
+        return shapes.parse(Vote, text)
+
+    # Files.
+
+    def _write(self, name: str, text: bytes) -> None:
+        """Replace a file as a whole."""
+        with self._create(f"{name}.partial") as stream:
+            stream.write(text)
+        (self.directory / f"{name}.partial").rename(self.directory / name)
+
+    def _create(self, name: str) -> Any:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(self.directory / name, flags, 0o600), "wb")
+
+    def _open(self, name: str) -> Any:
+        descriptor = os.open(
+            self.directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        )
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StorageError(f"{name} on the shared storage is not a file")
+        return os.fdopen(descriptor, "rb")
+
+    def _read(self, name: str) -> bytes:
+        with self._open(name) as stream:
+            text: bytes = stream.read(LARGEST_DOCUMENT + 1)
+        if len(text) > LARGEST_DOCUMENT:
+            raise StorageError(f"{name} on the shared storage is too large")
+        return text

@@ -1,0 +1,60 @@
+"""What on its host keeps a container where it is: those who share its namespaces, the kinds of its networks,
+and who waits for its end."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from relocate_proxy import engine, paths
+from relocate_proxy.engine import EngineError
+from relocate_proxy.survey import clients
+from relocate_proxy.survey.clients import Client
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """``neighbours``: the engine's documents of running containers; ``drivers``: of its networks, by name.
+
+    A neighbour's document may be its line in a listing, which knows ``NetworkMode`` only.
+    """
+
+    neighbours: Sequence[JsonObject] = ()
+    drivers: Mapping[str, str] = field(default_factory=dict)
+    clients: Sequence[Client] = ()
+
+    @property
+    def bridges(self) -> list[str]:
+        """Names of the networks that a container which arrives may be attached to."""
+        return sorted(name for name, driver in self.drivers.items() if driver == "bridge")
+
+
+def look() -> Surroundings:
+    """All of them. Raises EngineError when the engine does not answer."""
+    return Surroundings(running(), _drivers(), clients.running())
+
+
+def glance() -> Surroundings:
+    """As ``look``, at the price of two requests however many containers there are: who has joined another's
+    pid namespace is not seen. For who looks once for each container. Raises EngineError."""
+    return Surroundings(engine.look_up("/containers/json"), _drivers(), clients.running())
+
+
+def running() -> list[JsonObject]:
+    """The engine's full documents of the running containers.
+
+    A container that is arriving or has just gone is left out: the engine would not answer for the one until
+    its relocation has ended, and does not know the other. Raises EngineError.
+    """
+    documents = []
+    for entry in engine.look_up("/containers/json"):
+        if not (paths.TARGETS / entry["Id"]).exists():
+            with contextlib.suppress(EngineError):
+                documents.append(engine.look_up(f"/containers/{entry['Id']}/json"))
+    return documents
+
+
+def _drivers() -> dict[str, str]:
+    return {network["Name"]: network["Driver"] for network in engine.look_up("/networks")}
