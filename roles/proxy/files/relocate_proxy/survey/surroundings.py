@@ -8,8 +8,9 @@ from typing import Any
 
 from relocate_proxy import engine, paths
 from relocate_proxy.engine import EngineError
-from relocate_proxy.survey import clients
+from relocate_proxy.survey import clients, confinement
 from relocate_proxy.survey.clients import Client
+from relocate_proxy.survey.confinement import Permits
 
 JsonObject = dict[str, Any]
 
@@ -24,6 +25,7 @@ class Surroundings:
     neighbours: Sequence[JsonObject] = ()
     drivers: Mapping[str, str] = field(default_factory=dict)
     clients: Sequence[Client] = ()
+    permits: Permits = confinement.NOTHING
 
     @property
     def bridges(self) -> list[str]:
@@ -33,13 +35,14 @@ class Surroundings:
 
 def look() -> Surroundings:
     """All of them. Raises EngineError when the engine does not answer."""
-    return Surroundings(running(), _drivers(), clients.running())
+    return Surroundings(running(), _drivers(), clients.running(), confinement.permits())
 
 
 def glance() -> Surroundings:
     """As ``look``, at the price of two requests however many containers there are: who has joined another's
     pid namespace is not seen. For who looks once for each container. Raises EngineError."""
-    return Surroundings(engine.look_up("/containers/json"), _drivers(), clients.running())
+    around = engine.look_up("/containers/json")
+    return Surroundings(around, _drivers(), clients.running(), confinement.permits())
 
 
 def running() -> list[JsonObject]:
