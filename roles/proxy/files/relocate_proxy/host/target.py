@@ -149,7 +149,7 @@ def _start_error(directory: Path, container: str) -> str:
     keeper = paths.TARGETS / container / "keeper.error"
     for log in (keeper, directory / "start.log"):
         with suppress(OSError):
-            for line in log.read_text().splitlines():
+            for line in log.read_text(errors="replace").splitlines():
                 if line.strip():
                     return line.removeprefix("Error response from daemon: ").strip()
     return ""

@@ -8,20 +8,41 @@ from pathlib import Path
 from typing import Any
 
 from relocate_proxy.survey import holdings, preflight
+from relocate_proxy.survey.patience import CONTAINER_SECONDS, Patience
 from relocate_proxy.survey.surroundings import Surroundings
 
 JsonObject = dict[str, Any]
 # One tenant's million files must not delay the others; what they weigh is then what was seen of them.
 WALK_ENTRIES = 200_000
 WALK_SECONDS = 1.0
+ALL_SECONDS = 30.0
+REASON_LETTERS = 200
 
 
-def described(inspect: JsonObject, around: Surroundings) -> JsonObject:
+def all_of(around: Surroundings) -> list[JsonObject]:
+    """``containers``: those that run. Each has its own patience, and all together a little more; those with
+    few processes come first, so that no tenant's many take the time of the others."""
+    known = {id(inspect): holdings.processes_of(_first(inspect)) for inspect in around.neighbours}
+    everyone = Patience(ALL_SECONDS)
+    found = {}
+    for inspect in sorted(around.neighbours, key=lambda each: len(known[id(each)])):
+        found[id(inspect)] = described(inspect, around, Patience(min(CONTAINER_SECONDS, everyone.left)))
+    return [found[id(inspect)] for inspect in around.neighbours]
+
+
+def _first(inspect: JsonObject) -> int:
+    """The pid of a container's first process, 0 without one."""
+    pid = (inspect.get("State") or {}).get("Pid")
+    return pid if isinstance(pid, int) else 0
+
+
+def described(inspect: JsonObject, around: Surroundings, patience: Patience | None = None) -> JsonObject:
     """One entry of ``containers``: of a container that cannot be read, what the engine says, and that."""
     try:
-        return container(inspect, around)
+        return container(inspect, around, patience or Patience())
     except Exception as error:  # whatever a tenant thinks of concerns no other container of the host
-        reason = f"it could not be read: {type(error).__name__}: {error}"
+        words = f"{type(error).__name__}: {error}"[:REASON_LETTERS]
+        reason = f"it could not be read: {''.join(c if c.isprintable() else ' ' for c in words)}"
         return {
             **_identity(inspect),
             "started_at": 0.0,
@@ -32,7 +53,7 @@ def described(inspect: JsonObject, around: Surroundings) -> JsonObject:
         }
 
 
-def container(inspect: JsonObject, around: Surroundings) -> JsonObject:
+def container(inspect: JsonObject, around: Surroundings, patience: Patience) -> JsonObject:
     """One entry of ``containers``. Raises whatever reading it raises."""
     processes = holdings.processes_of(inspect["State"]["Pid"])
     networks = inspect["NetworkSettings"].get("Networks") or {}
@@ -43,11 +64,12 @@ def container(inspect: JsonObject, around: Surroundings) -> JsonObject:
         "ip": next(addresses, ""),
         "ports": sorted(set(published(inspect))),
         "networks": sorted(networks),
-        "memory_bytes": sum(map(resident, processes)),
-        "layer_bytes": written(inspect),
-        "droppable": holdings.droppable(processes),
-        "aio_events": holdings.aio_events(processes),
-        "obstacles": preflight.obstacles(inspect, around) + holdings.held(processes),
+        "memory_bytes": sum(map(resident, patience.over(processes))),
+        "layer_bytes": written(inspect, min(WALK_SECONDS, patience.left)),
+        "droppable": holdings.droppable(processes, patience=patience),
+        "aio_events": holdings.aio_events(processes, patience=patience),
+        "obstacles": preflight.obstacles(inspect, around, patience)
+        + holdings.held(processes, patience=patience),
     }
 
 
@@ -70,10 +92,11 @@ def published(inspect: JsonObject) -> Iterator[str]:
                 yield f"{protocol}/{number}"
 
 
-def written(inspect: JsonObject) -> int:
-    """Bytes of disk that the container's writable layer takes; 0 where the engine keeps no such directory."""
+def written(inspect: JsonObject, seconds: float = WALK_SECONDS) -> int:
+    """Bytes of disk that the container's writable layer takes, as far as ``seconds`` go; 0 where the engine
+    keeps no such directory."""
     upper = ((inspect.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
-    deadline = time.monotonic() + WALK_SECONDS
+    deadline = time.monotonic() + seconds
     total = 0
     for number, blocks in enumerate(_blocks(upper) if upper else ()):
         total += blocks * 512

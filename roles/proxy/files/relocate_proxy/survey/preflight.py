@@ -12,6 +12,7 @@ from relocate_proxy.survey import clients, confinement, holdings
 from relocate_proxy.survey.confinement import DriverOf, Permits, SpecificationError, drivers_of
 from relocate_proxy.survey.holdings import Finding
 from relocate_proxy.survey.holdings import held as held  # for who asks the one question and the other
+from relocate_proxy.survey.patience import Patience
 from relocate_proxy.survey.surroundings import Surroundings
 
 LABEL = "relocate.enable"
@@ -22,7 +23,9 @@ LOOKS = 10  # starting an exec may take the engine a second
 LOOK_SECONDS = 0.1
 
 
-def obstacles(inspect: dict[str, Any], around: Surroundings = ALONE) -> list[dict[str, str]]:
+def obstacles(
+    inspect: dict[str, Any], around: Surroundings = ALONE, patience: Patience | None = None
+) -> list[dict[str, str]]:
     """Why the container cannot move and what its tenant would have to change; empty when it can.
 
     ``inspect`` is the engine's document of one container; if it runs here, its processes are looked at too.
@@ -33,7 +36,8 @@ def obstacles(inspect: dict[str, Any], around: Surroundings = ALONE) -> list[dic
     'it is privileged'
     """
     found = specified(inspect, around.permits, drivers_of(inspect.get("Mounts") or []))
-    found += [finding for check in (_storage, _state, _entered) for finding in check(inspect)]
+    found += [finding for check in (_storage, _state) for finding in check(inspect)]
+    found += _entered(inspect, patience or Patience())
     found += [finding for check in (_shared, _drivers, _awaited) for finding in check(inspect, around)]
     return [{"reason": reason, "hint": hint} for reason, hint in dict.fromkeys(found)]
 
@@ -123,17 +127,17 @@ def _state(inspect: dict[str, Any]) -> Iterator[Finding]:
         yield "it is about to be started again", "see why it ends: docker logs"
 
 
-def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
+def _entered(inspect: dict[str, Any], patience: Patience) -> Iterator[Finding]:
     """Processes that `docker exec` started, but for the health check: that one ends with the move, and the
     engine of the target starts the next."""
     pid = (inspect.get("State") or {}).get("Pid") or 0
-    found = holdings.strangers(holdings.processes_of(pid)) if pid else {}
+    found = holdings.strangers(holdings.processes_of(pid), patience=patience) if pid else {}
     command = _health_command(inspect["Config"])
-    for _ in range(LOOKS):
+    for _ in patience.over(range(LOOKS)):
         if found and command:
-            checks = _health_checks(inspect["Id"], command)
+            checks = _health_checks(inspect["Id"], command, patience)
             time.sleep(LOOK_SECONDS)  # the engine learns a moment late which process its check is
-            left = holdings.strangers(holdings.processes_of(pid))
+            left = holdings.strangers(holdings.processes_of(pid), patience=patience)
             found = {process: left[process] for process in found if process in left.keys() - checks}
     for process, name in found.items():
         yield (
@@ -142,11 +146,11 @@ def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _health_checks(identity: str, command: list[str]) -> set[str]:
+def _health_checks(identity: str, command: list[str], patience: Patience) -> set[str]:
     """Pids of the container's health check, which the engine runs as an exec; empty if it does not say."""
     found: set[str] = set()
     with contextlib.suppress(EngineError):
-        for session in engine.look_up(f"/containers/{identity}/json").get("ExecIDs") or []:
+        for session in patience.over(engine.look_up(f"/containers/{identity}/json").get("ExecIDs") or []):
             with contextlib.suppress(EngineError):  # it has ended
                 document = engine.look_up(f"/exec/{session}/json")
                 process = document["ProcessConfig"]
