@@ -46,7 +46,7 @@ class TaskEvent:
         """The JSON object that the command printed. Raises RelocateError if it printed none."""
         try:
             document = json.loads(self.stdout)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise RelocateError(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,17 @@ def test_ctrl_c_gets_a_line_too(relocate: Run, monkeypatch: pytest.MonkeyPatch) 
     ended = relocate("tick")
     assert (ended.code, ended.out) == (130, "")
     assert ended.err == "relocate: interrupted (`relocate recover --check` says what is open)\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{}, {"taken_at": "now"}, {"taken_at": 1.0, "containers": [{}]}, {"taken_at": 1.0, "features": 7}],
+)
+def test_a_host_that_answers_nonsense_is_named_and_the_others_are_surveyed(
+    relocate: Run, hosts: Any, survey: Run, container: Run, said: dict[str, Any]
+) -> None:
+    hosts.has(survey("h1", container("web")), replace(survey("h2"), document=said), survey("h3"))
+    ended = relocate("survey")
+    assert ended.code == 3 and "h2" in ended.out and "not understood" in ended.out
+    assert relocate("move", "web", "--to", "h3").code == 0
+    assert relocate("move", "web", "--to", "h2").code == 3
