@@ -1,5 +1,6 @@
 """The smaller verbs, against hosts that answer from memory."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +93,31 @@ def test_metrics_tell_the_schedule_only_if_asked(relocate: Run, hosts: Any) -> N
     assert (
         'relocate_next_relocation_timestamp_seconds{container="web"}' in relocate("metrics", "--schedule").out
     )
+
+
+def test_nobody_else_reads_when_a_container_moves_next(
+    relocate: Run, hosts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mode(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    before = os.umask(0o022)
+    try:
+        relocate("tick")
+        told, secret = tmp_path / "relocate.prom", tmp_path / "schedule.prom"
+        assert relocate("metrics", "-o", str(told)).code == 0
+        assert relocate("metrics", "--schedule", "-o", str(secret)).code == 0
+        modes = [mode(told), mode(secret)]
+        secret.chmod(0o644)
+        relocate("metrics", "--schedule", "-o", str(secret))
+        modes.append(mode(secret))
+    finally:
+        os.umask(before)
+    assert modes == [0o644, 0o600, 0o640]  # the operator chose a group for the last
+    state = tmp_path / "state"
+    assert mode(state) == 0o700
+    assert {path.name for path in state.iterdir()} >= {"journal.sqlite", "lock"}
+    assert {mode(path) for path in state.iterdir()} == {0o600}
 
 
 def test_config_show_names_the_origin_of_each_value(
