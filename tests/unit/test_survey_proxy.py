@@ -176,6 +176,23 @@ def test_a_container_with_too_much_to_see_delays_nobody(
     assert "longer than 0.2 s to look at" in only["reason"]
 
 
+def test_of_the_labels_only_ours_leave_the_host_and_none_is_long(engine: dict[str, Any]) -> None:
+    labels = {"relocate.enable": "true", "relocate.group": "g" * 5000, "token": "secret", "relocate.x": "y"}
+    engine[f"/containers/{WEB['Id']}/json"] = {**WEB, "Config": {**WEB["Config"], "Labels": labels}}
+    document = survey.survey(light=True)
+    assert "secret" not in json.dumps(document)
+    assert document["containers"][0]["labels"] == {"relocate.enable": "true", "relocate.group": "g" * 256}
+
+
+def test_obstacles_without_end_are_told_so_far(
+    engine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [{"reason": f"process {pid} of it is being traced", "hint": ""} for pid in range(5000)]
+    monkeypatch.setattr(holdings, "held", lambda pids, patience: many)
+    (web,) = survey.survey(light=True)["containers"]
+    assert len(web["obstacles"]) == containers.MOST_OBSTACLES
+
+
 def test_what_is_not_published_yet_stops_no_survey(engine: dict[str, Any]) -> None:
     ports = {"80/tcp": [{"HostIp": "0.0.0.0"}, {"HostIp": "::", "HostPort": ""}], "81/tcp": None}
     engine[f"/containers/{WEB['Id']}/json"] = {**WEB, "NetworkSettings": {"Networks": None, "Ports": ports}}

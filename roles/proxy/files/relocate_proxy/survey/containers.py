@@ -16,6 +16,10 @@ JsonObject = dict[str, Any]
 WALK_ENTRIES = 200_000
 WALK_SECONDS = 1.0
 ALL_SECONDS = 30.0
+# Of its labels those that are ours to read: what else a tenant writes there is his, and may be long.
+LABELS = {f"relocate.{name}" for name in ("enable", "group", "lazy", "rate", "threshold", "vip")}
+LABEL_LETTERS = 256
+MOST_OBSTACLES = 100
 REASON_LETTERS = 200
 
 
@@ -57,6 +61,7 @@ def container(inspect: JsonObject, around: Surroundings, patience: Patience) -> 
     """One entry of ``containers``. Raises whatever reading it raises."""
     processes = holdings.processes_of(inspect["State"]["Pid"])
     networks = inspect["NetworkSettings"].get("Networks") or {}
+    obstacles = preflight.obstacles(inspect, around, patience) + holdings.held(processes, patience=patience)
     addresses = (network["IPAddress"] for network in networks.values() if network.get("IPAddress"))
     return {
         **_identity(inspect),
@@ -68,18 +73,19 @@ def container(inspect: JsonObject, around: Surroundings, patience: Patience) -> 
         "layer_bytes": written(inspect, min(WALK_SECONDS, patience.left)),
         "droppable": holdings.droppable(processes, patience=patience),
         "aio_events": holdings.aio_events(processes, patience=patience),
-        "obstacles": preflight.obstacles(inspect, around, patience)
-        + holdings.held(processes, patience=patience),
+        "obstacles": obstacles[:MOST_OBSTACLES],
     }
 
 
 def _identity(inspect: JsonObject) -> JsonObject:
     config = inspect.get("Config") or {}
+    labels = config.get("Labels") or {}
+    mine = {name: str(text)[:LABEL_LETTERS] for name, text in labels.items() if name in LABELS}
     return {
         "name": str(inspect.get("Name") or inspect.get("Id") or "?").lstrip("/"),
         "id": inspect.get("Id") or "",
         "image": config.get("Image") or "",
-        "labels": config.get("Labels") or {},
+        "labels": mine,
     }
 
 
