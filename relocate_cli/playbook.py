@@ -267,7 +267,7 @@ class _Watch:
         try:
             said = json.loads(line)
             event = self._understood(said)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.malformed += 1
         else:
             if event is not None:

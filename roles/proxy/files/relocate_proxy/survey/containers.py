@@ -1,6 +1,7 @@
 """What a survey says of each container."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,6 +21,7 @@ ALL_SECONDS = 30.0
 LABELS = {f"relocate.{name}" for name in ("enable", "group", "lazy", "rate", "threshold", "vip")}
 LABEL_LETTERS = 256
 MOST_OBSTACLES = 100
+PROTOCOLS = ("tcp", "udp", "sctp")
 REASON_LETTERS = 200
 
 
@@ -36,8 +38,12 @@ def all_of(around: Surroundings) -> list[JsonObject]:
 
 def _first(inspect: JsonObject) -> int:
     """The pid of a container's first process, 0 without one."""
-    pid = (inspect.get("State") or {}).get("Pid")
+    pid = _object(inspect.get("State")).get("Pid")
     return pid if isinstance(pid, int) else 0
+
+
+def _object(value: Any) -> JsonObject:
+    return value if isinstance(value, dict) else {}
 
 
 def described(inspect: JsonObject, around: Surroundings, patience: Patience | None = None) -> JsonObject:
@@ -66,7 +72,7 @@ def container(inspect: JsonObject, around: Surroundings, patience: Patience) -> 
     return {
         **_identity(inspect),
         "started_at": datetime.fromisoformat(inspect["State"]["StartedAt"]).timestamp(),
-        "ip": next(addresses, ""),
+        "ip": str(next(addresses, "")),
         "ports": sorted(set(published(inspect))),
         "networks": sorted(networks),
         "memory_bytes": sum(map(resident, patience.over(processes))),
@@ -78,13 +84,13 @@ def container(inspect: JsonObject, around: Surroundings, patience: Patience) -> 
 
 
 def _identity(inspect: JsonObject) -> JsonObject:
-    config = inspect.get("Config") or {}
-    labels = config.get("Labels") or {}
+    config = _object(inspect.get("Config"))
+    labels = _object(config.get("Labels"))
     mine = {name: str(text)[:LABEL_LETTERS] for name, text in labels.items() if name in LABELS}
     return {
         "name": str(inspect.get("Name") or inspect.get("Id") or "?").lstrip("/"),
-        "id": inspect.get("Id") or "",
-        "image": config.get("Image") or "",
+        "id": str(inspect.get("Id") or ""),
+        "image": str(config.get("Image") or ""),
         "labels": mine,
     }
 
@@ -93,8 +99,10 @@ def published(inspect: JsonObject) -> Iterator[str]:
     """The ports of the host that lead to the container, such as ``tcp/80``: the engine's choice too."""
     for port, bindings in ((inspect.get("NetworkSettings") or {}).get("Ports") or {}).items():
         protocol = port.partition("/")[2]
+        if protocol not in PROTOCOLS:
+            continue
         for binding in bindings or []:
-            if number := binding.get("HostPort"):
+            if re.fullmatch("[0-9]{1,5}", str(number := binding.get("HostPort"))):
                 yield f"{protocol}/{number}"
 
 
