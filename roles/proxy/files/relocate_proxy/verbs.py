@@ -1,5 +1,7 @@
 """The verbs of `relocate-proxy`. Imports stay inside: a verb starts as fast as what it needs."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import sys
@@ -7,7 +9,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relocate_proxy.protocol.move import Move
 
 JsonObject = dict[str, Any]
 
@@ -46,11 +51,11 @@ def offer(arguments: list[str]) -> int:
     """On sources: look at the containers of ``{"host", "moves", "repository"}``, and put on the storage what
     their targets create them from."""
 
-    def one(move: JsonObject, document: JsonObject) -> None:
+    def one(move: Move, document: JsonObject) -> None:
         from relocate_proxy.host import source
 
-        if move["source"] == document["host"] and "recovers" not in move:
-            source.offer(move["id"], move["container"], move["vip"], document["repository"])
+        if move.source == document["host"] and not move.recovers:
+            source.offer(move.id, move.container, move.vip, document["repository"])
 
     return _step(one)
 
@@ -58,13 +63,13 @@ def offer(arguments: list[str]) -> int:
 def arm(arguments: list[str]) -> int:
     """On both: prepare the dump, with the layer's first copy, and the restore."""
 
-    def one(move: JsonObject, document: JsonObject) -> None:
+    def one(move: Move, document: JsonObject) -> None:
         from relocate_proxy.host import source, target
 
-        if move["target"] == document["host"]:
-            target.arm(move["id"], move["container"], move["vip"], move.get("recovers"))
-        elif "recovers" not in move:
-            source.arm(move["id"])
+        if move.target == document["host"]:
+            target.arm(move.id, move.container, move.vip, move.recovers)
+        elif not move.recovers:
+            source.arm(move.id)
 
     return _step(one)
 
@@ -72,22 +77,25 @@ def arm(arguments: list[str]) -> int:
 def fill(arguments: list[str]) -> int:
     """On targets: apply the layer's first copy."""
 
-    def one(move: JsonObject, document: JsonObject) -> None:
+    def one(move: Move, document: JsonObject) -> None:
         from relocate_proxy.host import target
 
-        if move["target"] == document["host"]:
-            target.fill(move["id"])
+        if move.target == document["host"]:
+            target.fill(move.id)
 
     return _step(one)
 
 
-def _step(act: Callable[[JsonObject, JsonObject], None]) -> int:
+def _step(act: Callable[[Move, JsonObject], None]) -> int:
     """One step of arming, for this host's share of the moves."""
+    from relocate_proxy.protocol import shapes
+    from relocate_proxy.protocol.move import Move
+
     document = _read()
     mine = [move for move in document["moves"] if document["host"] in (move["source"], move["target"])]
 
     def one(move: JsonObject) -> JsonObject:
-        act(move, document)
+        act(shapes.read(Move, move), document)
         return {}
 
     return _print({"results": _each(mine, one)})
