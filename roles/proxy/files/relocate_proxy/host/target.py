@@ -185,6 +185,7 @@ class Window:
         if self.record.stage is Stage.ARMED:
             self.record.write(facts, Stage.FIRED)
         self.extraction = tar.Extraction(Path(facts.rootfs))  # waits for the layer's last changes
+        enrolment.note(facts.container_id, facts.address, facts.vip)
         vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)

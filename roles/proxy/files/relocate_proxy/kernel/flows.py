@@ -89,7 +89,7 @@ def _leaves(flow: Flow, old: str, vip: str) -> bool:
 
 
 def insertions(flows: Iterable[Flow], old: str, new: str, vip: str) -> str:
-    """Lines for `conntrack -R -` that let the flows of a container, which was at ``old``, go on at ``new``."""
+    """Lines for `conntrack -R -` that let the flows of the container that was at ``old`` go on at ``new``."""
     return "".join(_insertion(flow, _arrives(flow, old, vip), new, vip) + "\n" for flow in flows)
 
 
@@ -100,8 +100,9 @@ def _insertion(flow: Flow, arrives: bool, new: str, vip: str) -> str:
         else f"--src-nat {vip}:{flow.reply_destination_port}"
     )
     state = f" --state {flow.state}" if flow.protocol == "tcp" else ""
+    source, destination = (flow.source, vip) if arrives else (new, flow.destination)
     return (
-        f"-I -p {flow.protocol} -s {flow.source if arrives else new} -d {vip if arrives else flow.destination}"
+        f"-I -p {flow.protocol} -s {source} -d {destination}"
         f" --sport {flow.source_port} --dport {flow.destination_port}"
         f" {nat}{state} -t {min(flow.timeout, LONGEST_SECONDS)} -u SEEN_REPLY,ASSURED"
     )

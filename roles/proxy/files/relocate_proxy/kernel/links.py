@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 from relocate_proxy.kernel import shell
@@ -46,7 +47,7 @@ def namespace_of(path: str) -> int:
     """The number by which this host's links name a network namespace; -1 if none leads there. Raises OSError
     (rtnetlink(7), RTM_GETNSID)."""
     with (
-        open(path, "rb") as namespace,
+        Path(path).open("rb") as namespace,
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel,
     ):
         attribute = struct.pack("=HHI", 8, NETNSA_FD, namespace.fileno())
