@@ -201,6 +201,45 @@ def enrol(arguments: list[str]) -> int:
     return _print({"enrolled": enrolment.enrol(vips)})
 
 
+def guard(arguments: list[str]) -> int:
+    """On a host, before its first container runs: what keeps containers from the fleet's own services."""
+    from relocate_proxy.kernel import vips
+
+    vips.guard()
+    return 0
+
+
+def left(arguments: list[str]) -> int:
+    """What our runc says of a container that has ended."""
+    from relocate_proxy.host import enrolment
+
+    return _of_container(arguments, enrolment.left)
+
+
+def back(arguments: list[str]) -> int:
+    """What our runc says of a container that starts again."""
+    from relocate_proxy.host import enrolment
+
+    return _of_container(arguments, enrolment.back)
+
+
+def readmit(arguments: list[str]) -> int:
+    """What the unit runs that `back` starts."""
+    from relocate_proxy.host import enrolment
+
+    return _of_container(arguments, enrolment.readmit)
+
+
+def _of_container(arguments: list[str], act: Callable[[str], None]) -> int:
+    from relocate_proxy.host import enrolment
+
+    (container,) = arguments
+    if not enrolment.CONTAINER.match(container):
+        raise ValueError(f"{container[:80]!r} is not the id of a container")
+    act(container)
+    return 0
+
+
 def survey(arguments: list[str]) -> int:
     """C, N, S, capacity and containers of this host."""
     from relocate_proxy.survey import survey as module
@@ -250,6 +289,10 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
         remembered,
         publish,
         enrol,
+        guard,
+        left,
+        back,
+        readmit,
         survey,
         agent,
         thaw,
