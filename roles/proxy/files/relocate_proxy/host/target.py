@@ -15,7 +15,7 @@ from pathlib import Path
 
 from relocate_proxy import engine, paths
 from relocate_proxy.criu.parked import Parked, ParkedError
-from relocate_proxy.host import enrolment
+from relocate_proxy.host import admission, enrolment
 from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, logs, shell, units, vips
@@ -35,18 +35,19 @@ class TargetError(Exception):
     """This step failed; nothing of the copy has executed."""
 
 
-def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
+def arm(relocation: str, container: str, vip: str, recovers: str | None = None) -> None:
     """Create the container here and park its restore in front of CRIU.
 
-    After the source's `offer`, whose configuration it reads; or of a container of which only the images of
-    the relocation ``recovers`` are left. Raises TargetError, StorageError, EngineError or OSError; nothing of
-    it is left here then.
+    After the source's `offer`, whose configuration it reads and judges for itself; or of a container of which
+    only the images of the relocation ``recovers`` are left. Raises TargetError, SpecificationError,
+    StorageError, EngineError or OSError; nothing of it is left here then.
     """
     shared.require()
     area = StorageArea(recovers or relocation)
     try:
-        specification, configuration = area.read_configuration()
-        name = str(specification["name"])
+        said, configuration = area.read_configuration()
+        specification = admission.admit(said, container)
+        name = container
         for stale in unfired(TargetRecord, name):
             destroy(stale)
         if engine.find(name):
@@ -124,7 +125,7 @@ def _start_error(directory: Path, container: str) -> str:
     keeper = paths.TARGETS / container / "keeper.error"
     for log in (keeper, directory / "start.log"):
         with suppress(OSError):
-            for line in log.read_text().splitlines():
+            for line in log.read_text(errors="replace").splitlines():
                 if line.strip():
                     return line.removeprefix("Error response from daemon: ").strip()
     return ""
