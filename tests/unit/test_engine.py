@@ -1,4 +1,4 @@
-"""What we ask of the engine about images: the repository is asked, and nobody's name is given to another's."""
+"""What we ask of the engine about images: the repository is asked, and no tenant gives names."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_no_name_of_a_tenants_is_given_to_an_image(
 
 
 def test_the_tenants_word_for_an_image_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it means something else the container is created from an id, and has the word as an annotation."""
+    """Where it means something else the container is created from an id, and the word is an annotation."""
     sent: list[JsonObject] = []
 
     def ask(path: str, method: str = "GET", body: Any = None, **query: Any) -> Any:

@@ -27,7 +27,7 @@ def test_a_host_is_reached_where_the_inventory_says(known: dict[str, str], addre
      "a,b", "192.0.2.1\n", "host1\n", ".", "a" * 300, "::1", "a/../b", "a:b"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(AnsibleFilterError, match="host1: .* is neither an IPv4 address nor a host's name"):
+    with pytest.raises(AnsibleFilterError, match=r"host1: .* is neither an IPv4 address nor a host's name"):
         filters.address_of({"host1": {"relocate_address": address}}, "host1")
 
 
@@ -38,9 +38,9 @@ def test_a_key_is_taken_without_what_is_said_of_it(comment: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "ssh-ed25519", f"@cert-authority * {KEY}", f"{KEY}\n192.0.2.3 {KEY}", f"{KEY} x\n* {KEY}\n", KEY[:-1],
-     f"* {KEY}", KEY.replace(" ", "\t"), f"{KEY[:-1]}\n", KEY.replace("ssh-ed25519", "ssh-rsa")],
+    ["", "ssh-ed25519", f"@cert-authority * {KEY}", f"{KEY}\n192.0.2.3 {KEY}", f"{KEY} x\n* {KEY}\n",
+     KEY[:-1], f"* {KEY}", KEY.replace(" ", "\t"), f"{KEY[:-1]}\n", KEY.replace("ssh-ed25519", "ssh-rsa")],
 )  # fmt: skip
 def test_what_is_not_one_key_is_refused(answer: str) -> None:
-    with pytest.raises(AnsibleFilterError, match="host1: .* is not an Ed25519 key"):
+    with pytest.raises(AnsibleFilterError, match=r"host1: .* is not an Ed25519 key"):
         filters.public_key(answer, "host1")

