@@ -12,7 +12,10 @@ from relocate_proxy.host0 import gateway, open_ends
 from relocate_proxy.host0.answers import Remembered
 from relocate_proxy.host0.batch import Batch
 from relocate_proxy.host0.journal import journal_file, open_journal
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Record
+
+VIP = "203.0.113.64"
 
 
 @pytest.mark.parametrize(
@@ -121,14 +124,14 @@ class World:
         self.resumed: list[str] = []
 
     def journal(self, identity: str, record: Record, source: str = "host1", container: str = "web") -> None:
-        move = {"id": identity, "container": container, "source": source, "target": "host2", "vip": "v"}
+        move = {"id": identity, "container": container, "source": source, "target": "host2", "vip": VIP}
         line = json.dumps({"record": record, "move": move}) + "\n"
         with journal_file(identity).open("a") as stream:
             stream.write(line)
 
     def batch(self, *identities: str) -> None:
-        ends = {"container": "web", "source": "host1", "target": "host2", "vip": "v"}
-        Batch(identities[0], tuple({"id": identity, **ends} for identity in identities), 1).write()
+        moves = (Move(identity, "web", "host1", "host2", VIP) for identity in identities)
+        Batch(identities[0], tuple(moves), 1).write()
 
 
 @pytest.fixture
@@ -230,3 +233,16 @@ def test_what_moved_long_ago_is_not_called_rolled_back(world: World) -> None:
     assert not list(paths.JOURNAL.rglob("*.jsonl"))
     (ended,) = open_ends.recover({"host2": [Remembered("move-1", "target", "web", "v")]})["relocations"]
     assert (ended["outcome"], ended["target"], ended["needs_recover"]) == ("moved", "host2", False)
+
+
+def test_who_claims_anothers_part_in_a_relocation_leaves_it_open_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "JOURNAL", tmp_path)
+    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
+    monkeypatch.setattr(open_ends, "addresses", dict)
+    mine = Remembered("move-1", "source", "web", "203.0.113.64")
+    theirs = Remembered("move-1", "target", "web", "203.0.113.64")
+    found = open_ends.recover({"host1": [mine], "host2": [theirs], "liar": [mine, theirs]})["relocations"]
+    assert [(each["source"], each["target"]) for each in found] == [("host1", "host2"), ("liar", "liar")]
+    assert {each["outcome"] for each in found} == {"rolled_back"}

@@ -1,7 +1,6 @@
 """The source's side of a relocation: arm, freeze and dump, thaw, destroy. Every step may be repeated."""
 
 import importlib
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -118,7 +117,7 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
         cgroup=state["cgroup_paths"][""],
         rootfs=state["config"]["rootfs"],
         sandbox=document["NetworkSettings"]["SandboxKey"],
-        link=_host_link(pid),
+        link=_link(document),
         lazy=pages.wanted(document["Config"].get("Labels") or {}),
     )
 
@@ -129,18 +128,19 @@ def _refuse_held(cgroup: str) -> None:
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
 
 
-def _host_link(pid: int) -> str:
-    """Name of the host's end of the container's eth0, which must be a port of a bridge. Raises SourceError:
-    whoever may configure the container's network can make it look like anything."""
-    inside = json.loads(
-        shell.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
-    )
-    links = json.loads(shell.run(["ip", "-json", "link", "show", "type", "veth"]))
-    peer = inside[0].get("link_index")
-    link = next((each for each in links if each["ifindex"] == peer), None)
-    if link is None or not link.get("master"):
-        raise SourceError("its eth0 is not on a bridge of this host: attach it to a bridge network")
-    return str(link["ifname"])
+def _link(document: dict[str, Any]) -> str:
+    """Name of the host's end of the container's cable to the bridge of its network. Raises SourceError."""
+    settings = document["NetworkSettings"]
+    identity = str(next(iter(settings["Networks"].values()))["NetworkID"])
+    bridge = next((engine.bridge(each) for each in engine.networks() if each["Id"] == identity), None)
+    if bridge is None:
+        raise SourceError("its network is no bridge of this host: attach it to a bridge network")
+    try:
+        return links.of_container(settings["SandboxKey"], bridge)
+    except (links.LinkError, shell.ToolError, OSError) as error:
+        raise SourceError(
+            f"{error}: it has changed its network itself; start it again, without NET_ADMIN"
+        ) from None
 
 
 def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
@@ -161,7 +161,7 @@ def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
     try:
         Parked.wait_for(record.socket, ARM_SECONDS, lambda: units.is_active(unit)).close()
     except ParkedError as error:
-        words = record.log.read_text().splitlines()[-1:] if record.log.exists() else []
+        words = record.log.read_text(errors="replace").splitlines()[-1:] if record.log.exists() else []
         raise SourceError(f"{error} {' '.join(words)}".strip()) from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from relocate_proxy import engine, paths
 from relocate_proxy.criu.parked import Parked, ParkedError
-from relocate_proxy.host import enrolment
+from relocate_proxy.host import admission, enrolment
 from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, logs, shell, units, vips
@@ -35,18 +35,19 @@ class TargetError(Exception):
     """This step failed; nothing of the copy has executed."""
 
 
-def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
+def arm(relocation: str, container: str, vip: str, recovers: str | None = None) -> None:
     """Create the container here and park its restore in front of CRIU.
 
-    After the source's `offer`, whose configuration it reads; or of a container of which only the images of
-    the relocation ``recovers`` are left. Raises TargetError, StorageError, EngineError or OSError; nothing of
-    it is left here then.
+    After the source's `offer`, whose configuration it reads and judges for itself; or of a container of which
+    only the images of the relocation ``recovers`` are left. Raises TargetError, SpecificationError,
+    StorageError, EngineError or OSError; nothing of it is left here then.
     """
     shared.require()
     area = StorageArea(recovers or relocation)
     try:
-        specification, configuration = area.read_configuration()
-        name = str(specification["name"])
+        said, configuration = area.read_configuration()
+        specification = admission.admit(said, container)
+        name = container
         for stale in unfired(TargetRecord, name):
             destroy(stale)
         if engine.find(name):
@@ -148,7 +149,7 @@ def _start_error(directory: Path, container: str) -> str:
     keeper = paths.TARGETS / container / "keeper.error"
     for log in (keeper, directory / "start.log"):
         with suppress(OSError):
-            for line in log.read_text().splitlines():
+            for line in log.read_text(errors="replace").splitlines():
                 if line.strip():
                     return line.removeprefix("Error response from daemon: ").strip()
     return ""
@@ -185,6 +186,7 @@ class Window:
         if self.record.stage is Stage.ARMED:
             self.record.write(facts, Stage.FIRED)
         self.extraction = tar.Extraction(Path(facts.rootfs))  # waits for the layer's last changes
+        enrolment.note(facts.container_id, facts.address, facts.vip)
         vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)
@@ -254,12 +256,8 @@ class Window:
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
         with watch.beside("flows"):
-            mine = [
-                flow
-                for flow in self.area.read_flows(dumped.carried)
-                if self.facts.vip in (flow.destination, flow.reply_destination)
-            ]
-            flows.insert(mine, dumped.old_ip, self.facts.address)
+            found = self.area.read_flows(dumped.carried)
+            flows.insert(found, dumped.old_ip, self.facts.address, self.facts.vip)
         with watch.beside("address"):
             vips.carry(self.facts.vip)
         self.area.append_log(1, engine.log_file(self.facts.container_id))

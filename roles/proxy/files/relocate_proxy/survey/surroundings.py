@@ -1,15 +1,16 @@
 """What on its host keeps a container where it is: those who share its namespaces, the kinds of its networks,
 and who waits for its end."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from relocate_proxy import engine, paths
 from relocate_proxy.engine import EngineError
-from relocate_proxy.survey import clients
+from relocate_proxy.survey import clients, confinement
 from relocate_proxy.survey.clients import Client
+from relocate_proxy.survey.confinement import Permits
 
 JsonObject = dict[str, Any]
 
@@ -24,6 +25,7 @@ class Surroundings:
     neighbours: Sequence[JsonObject] = ()
     drivers: Mapping[str, str] = field(default_factory=dict)
     clients: Sequence[Client] = ()
+    permits: Permits = confinement.NOTHING
 
     @property
     def bridges(self) -> list[str]:
@@ -33,13 +35,14 @@ class Surroundings:
 
 def look() -> Surroundings:
     """All of them. Raises EngineError when the engine does not answer."""
-    return Surroundings(running(), _drivers(), clients.running())
+    return Surroundings(running(), _drivers(), clients.running(), confinement.permits())
 
 
 def glance() -> Surroundings:
     """As ``look``, at the price of two requests however many containers there are: who has joined another's
     pid namespace is not seen. For who looks once for each container. Raises EngineError."""
-    return Surroundings(engine.look_up("/containers/json"), _drivers(), clients.running())
+    around = engine.look_up("/containers/json")
+    return Surroundings(around, _drivers(), clients.running(), confinement.permits())
 
 
 def running() -> list[JsonObject]:
@@ -48,12 +51,19 @@ def running() -> list[JsonObject]:
     A container that is arriving or has just gone is left out: the engine would not answer for the one until
     its relocation has ended, and does not know the other. Raises EngineError.
     """
-    documents = []
-    for entry in engine.look_up("/containers/json"):
-        if not (paths.TARGETS / entry["Id"]).exists():
-            with contextlib.suppress(EngineError):
-                documents.append(engine.look_up(f"/containers/{entry['Id']}/json"))
-    return documents
+    listed = [str(entry["Id"]) for entry in engine.look_up("/containers/json")]
+    with ThreadPoolExecutor(8) as pool:  # of one that is stuck the engine answers late
+        documents = pool.map(_document, [each for each in listed if not (paths.TARGETS / each).exists()])
+        return [document for document in documents if document is not None]
+
+
+def _document(identity: str) -> JsonObject | None:
+    """Of one that is not there any more, None."""
+    try:
+        document: JsonObject = engine.look_up(f"/containers/{identity}/json")
+    except EngineError:
+        return None
+    return document
 
 
 def _drivers() -> dict[str, str]:
