@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relocate_cli import constraints, fleet
+from relocate_cli import constraints, hearing
 from relocate_cli.compose.translate import host_ports
 from relocate_cli.journal import Survey
 
@@ -47,5 +47,5 @@ def _networks_are_made() -> bool:
     }
     here = Survey("here", now, {"containers": [{**entry, "networks": ["its-own"]}]}, {})
     there = Survey("there", now, {"capacity": BARE}, {})
-    both = fleet.build([here, there], {})
+    both = hearing.build([here, there], {})
     return not constraints.why_not(both.containers[0], both.host("here"), both.host("there"), float("inf"))

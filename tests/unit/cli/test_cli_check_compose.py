@@ -1,16 +1,19 @@
 """`relocate check --compose`: before anything runs, without a host."""
 
+from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
-from test_cli_verbs import Run
 
 from relocate_cli import inventory, playbook, settings
 
-GOOD = (
-    "services: {web: {image: x, network_mode: bridge, labels: {relocate.enable: 'true'}, ports: ['80:80']}}\n"
-)
+Run = Callable[..., Any]
+GOOD = dedent("""
+    services:
+      web: {image: x, network_mode: bridge, labels: {relocate.enable: "true"}, ports: ["80:80"]}
+""")
 BAD = "services: {web: {image: x, network_mode: bridge}, db: {image: y, privileged: true}}\n"
 
 
@@ -27,11 +30,8 @@ def nothing_but_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    for name, text in (
-        ("good/compose.yaml", GOOD),
-        ("bad/docker-compose.yml", BAD),
-        ("no/compose.yml", "x: ["),
-    ):
+    texts = {"good/compose.yaml": GOOD, "bad/docker-compose.yml": BAD, "no/compose.yml": "x: ["}
+    for name, text in texts.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
     return tmp_path
@@ -41,24 +41,9 @@ def test_a_project_that_can_move(relocate: Run, files: Path) -> None:
     ended = relocate("check", "--compose", "good/compose.yaml", "--json")
     assert ended.code == 0
     assert ended.document["schema"] == "relocate/check/v1"
-    assert ended.document["projects"] == [
-        {
-            "file": "good/compose.yaml",
-            "movable": True,
-            "obstacles": [],
-            "unlabelled": [],
-            "unset": [],
-            "services": [
-                {
-                    "name": "web",
-                    "movable": True,
-                    "obstacles": [],
-                    "carried": [],
-                    "needs": ["port tcp/80 free"],
-                }
-            ],
-        }
-    ]
+    web = {"name": "web", "movable": True, "obstacles": [], "carried": [], "needs": ["port tcp/80 free"]}
+    project = {"movable": True, "obstacles": [], "unlabelled": [], "unset": [], "services": [web]}
+    assert ended.document["projects"] == [{"file": "good/compose.yaml", **project}]
 
 
 def test_a_directory_of_projects_and_one_more(relocate: Run, files: Path) -> None:
