@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from relocate_cli.compose import mounts
@@ -183,23 +183,15 @@ def _networks(project: Project, service: Tree) -> dict[str, Document]:
 
 
 def _binds(mounted: Sequence[Mount]) -> Document:
-    """As Compose asks the engine for mounts: in words where those can say it."""
-    plain = [each for each in mounted if _plain(each)]
-    modes = (f"{each.source}:{each.target}:{'ro' if each.read_only else 'rw'}" for each in plain)
-    tmpfs = {each.target: "" for each in mounted if each.kind == "tmpfs"}
-    return {"Binds": [*modes], "Mounts": [*_asked(mounted)], "Tmpfs": tmpfs}
+    """As Compose asks the engine for mounts: in words for directories of the host, else in objects."""
+    binds = [each for each in mounted if each.kind == "bind"]
+    modes = (f"{each.source}:{each.target}:{'ro' if each.read_only else 'rw'}" for each in binds)
+    return {"Binds": [*modes], "Mounts": [_asked(each) for each in mounted if each.kind != "bind"]}
 
 
-def _plain(mount: Mount) -> bool:
-    return mount.kind == "bind" or (mount.kind == "volume" and bool(mount.source) and not mount.part)
-
-
-def _asked(mounted: Sequence[Mount]) -> Iterator[Document]:
-    for each in mounted:
-        if not _plain(each) and each.kind != "tmpfs":
-            options = {"VolumeOptions": {"Subpath": each.part}} if each.part else {}
-            said = {"Type": each.kind, "Source": each.source, "Target": each.target}
-            yield {**said, "ReadOnly": each.read_only, **options}
+def _asked(mount: Mount) -> Document:
+    said = {"Type": mount.kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+    return {**said, "VolumeOptions": {"Subpath": mount.part}} if mount.part else said
 
 
 def _mounted(project: Project, mount: Mount) -> Document:
