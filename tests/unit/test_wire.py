@@ -24,6 +24,7 @@ DUMPED: dict[str, Any] = {
     "carried": DIGEST,
     "restart_policy": {"name": "always", "retries": 0},
     "layer": {"listing": DIGEST, "archive": ""},
+    "volumes": [{"listing": DIGEST, "archive": DIGEST}, None],
     "pages": None,
     "laps": [{"name": "dump", "ms": 31.25}],
     "spans": [{"name": "criu post-dump", "at": 1.5, "ms": 30.0}],

@@ -133,6 +133,9 @@ def specification(document: JsonObject, image: str) -> JsonObject:
     A port of the host that the engine chose is the container's from now on: its clients know it.
     """
     networks = document["NetworkSettings"]["Networks"]
+    mode = document["HostConfig"].get("NetworkMode") or "default"
+    if mode not in ("default", *networks):  # an id, which is another one elsewhere
+        mode = next(iter(networks))
     return {
         "name": document["Name"].lstrip("/"),
         "image": image,
@@ -140,6 +143,7 @@ def specification(document: JsonObject, image: str) -> JsonObject:
         "config": document["Config"],
         "host_config": {
             **document["HostConfig"],
+            "NetworkMode": mode,
             "PortBindings": _bindings(document),
             "PublishAllPorts": False,
         },

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from relocate_proxy import engine, paths
+from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu import pages
 from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import enrolment
-from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, unfired, write
+from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, links, logs, shell, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
+from relocate_proxy.protocol import shapes
 from relocate_proxy.protocol.messages import Dumped
 from relocate_proxy.protocol.words import Answer
 from relocate_proxy.storage import images, layer, shared
@@ -45,7 +47,8 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
     """Look whether the container can leave, and put its image into the repository and its configuration on
     the storage, from which the target creates it.
 
-    The container is not touched. Raises SourceError, StorageError or EngineError; then nothing of it is open.
+    The container is not touched. Raises SourceError, NetworkError, StorageError or EngineError; then nothing
+    of it is open.
     """
     shared.require()
     for stale in unfired(SourceRecord, container):
@@ -57,9 +60,13 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
         area.create()
         record.write(facts, Stage.ARMING)
         specification = engine.specification(document, engine.push(document["Image"], repository))
+        specification["bridges"] = networks.of_container(document)
+        belongings = volumes.of_container(document)
+        specification["volumes"] = shapes.write(belongings)
         specification["descriptors"] = engine.runc_state(facts.container_id)["external_descriptors"]
         configuration = area.write_configuration(specification)
         log_bytes = area.copy_log(engine.log_file(facts.container_id), 0)
+        facts = replace(facts, volumes=_volumes(document, belongings))
         record.write(replace(facts, configuration=configuration, log_bytes=log_bytes), Stage.ARMING)
     except Exception:
         _give_up(relocation)
@@ -67,7 +74,7 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
 
 
 def arm(relocation: str) -> None:
-    """Copy the writable layer ahead and park a dump of the container in front of CRIU.
+    """Copy the writable layer and the volumes ahead and park a dump of the container in front of CRIU.
 
     After `offer`. Raises SourceError, EngineError or OSError; then nothing is left armed.
     """
@@ -80,13 +87,28 @@ def arm(relocation: str) -> None:
         found, snapshot = layer.changes(upper, layer.Snapshot())
         packed = layer.pack(upper, found, area.layer(0), frozen=False)
         record.write_snapshot(snapshot)
+        copied = tuple(_copy(record, area, number, each) for number, each in enumerate(facts.volumes))
         _park(record, facts, area)
         if record.decision is not None:  # by `recover`, which did not know how far this would come
             raise SourceError("called off while it was being prepared")
-        record.write(replace(facts, layer=packed), Stage.ARMED)
+        record.write(replace(facts, layer=packed, volumes=copied), Stage.ARMED)
     except Exception:
         _give_up(relocation)
         raise
+
+
+def _volumes(inspect: dict[str, Any], wanted: volumes.Volumes) -> tuple[Volume, ...]:
+    found = zip(volumes.travelling(inspect, wanted), wanted.carried, strict=True)
+    return tuple(Volume(here.path, volume.name) for here, volume in found)
+
+
+def _copy(record: SourceRecord, area: StorageArea, number: int, volume: Volume) -> Volume:
+    """The first copy of a volume."""
+    tree = Path(volume.path)
+    found, snapshot = layer.changes(tree, layer.Snapshot(), plain=True)
+    packed = layer.pack(tree, found, area.volume(number, 0), frozen=False)
+    record.write_snapshot(snapshot, number)
+    return replace(volume, first=packed)
 
 
 def _give_up(relocation: str) -> None:
@@ -186,12 +208,12 @@ class Window:
         self.dump = Parked.wait_for(self.record.socket, 1.0)
         self.deadline = time.monotonic() + deadline - WATCHDOG_SLACK_SECONDS
         self.snapshot = self.record.read_snapshot()
+        self.snapshots = [self.record.read_snapshot(number) for number, _ in enumerate(self.facts.volumes)]
         self.upper = engine.upper_dir(facts.rootfs)
         self.verify = verify
         self.follower = images.Follower(self.area.images)
         self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
         self.frozen = False
-        self.layer: layer.Packed | None = None
         self.dumped: Dumped | None = None
         self.images = ""
         importlib.import_module("pycriu.images.fdinfo_pb2")  # so that the rewrite in the window need not
@@ -243,13 +265,13 @@ class Window:
         if not self.record.decide(Decision.VOTED):
             raise SourceError("the deadline passed and the container was thawed")
         assert self.facts.restart_policy is not None
-        self.layer = beside.layer
         self.dumped = Dumped(
             old_ip=self.facts.address,
             new_ip=new_address,
             carried=beside.flows,
             restart_policy=self.facts.restart_policy,
             layer=beside.layer,
+            volumes=tuple(beside.volumes),
             pages=self.pages[1] if self.pages else None,
             laps=watch.laps,
             spans=watch.spans,
@@ -261,7 +283,9 @@ class Window:
         """Of the images and of the layer; the other half of the vote. Empty if nobody is to compare."""
         assert self.dumped is not None
         if self.verify and not self.images:
-            self.images = self.area.digest([self.facts.layer, self.layer], self.follower.digests())
+            first = [self.facts.layer, *(volume.first for volume in self.facts.volumes)]
+            copies = [*first, self.dumped.layer, *self.dumped.volumes]
+            self.images = self.area.digest(copies, self.follower.digests())
             self.area.write_vote(Vote(self.dumped, self.images))
         return self.images
 
@@ -297,11 +321,12 @@ class Window:
 
 
 class _Beside:
-    """What runs on the other core while CRIU dumps: the layer's last changes, the flows, the log."""
+    """What runs on the other core while CRIU dumps: the last changes of files, the flows, the log."""
 
     def __init__(self, window: Window, watch: Stopwatch) -> None:
         self.window, self.watch = window, watch
         self.layer: layer.Packed | None = None  # nothing changed
+        self.volumes: list[layer.Packed | None] = []
         self.flows = ""
         self.error = ""
 
@@ -318,12 +343,22 @@ class _Beside:
         with self.watch.beside("closed"):
             _await_none(window.sockets.closed, CLOSED, 0.0)
         with self.watch.beside("layer"):
-            found, _ = layer.changes(window.upper, window.snapshot)
+            mapped = layer.written_in_place(Path(facts.cgroup, "cgroup.procs").read_text().split())
+            found, _ = layer.changes(window.upper, window.snapshot, mapped=mapped)
             if found:
                 self.layer = layer.pack(window.upper, found, window.area.layer(1))
+        if facts.volumes:
+            with self.watch.beside("volumes"):
+                self.volumes = [self._changed(number, mapped) for number, _ in enumerate(facts.volumes)]
         with self.watch.beside("flows"):
             self.flows = window.area.write_flows(flows.flows_of(facts.address, facts.vip))
         window.area.copy_log(engine.log_file(facts.container_id), 1, facts.log_bytes)
+
+    def _changed(self, number: int, mapped: frozenset[int]) -> layer.Packed | None:
+        """The last changes of one volume."""
+        tree = Path(self.window.facts.volumes[number].path)
+        found, _ = layer.changes(tree, self.window.snapshots[number], plain=True, mapped=mapped)
+        return layer.pack(tree, found, self.window.area.volume(number, 1)) if found else None
 
 
 def _await_none(count: Callable[[], int], which: str, seconds: float) -> None:
@@ -490,6 +525,8 @@ def destroy(relocation: str) -> None:
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
     flows.forget_flows(facts.address)
     engine.remove(facts.container_id)
+    volumes.leave(volume.name for volume in facts.volumes if volume.name)
+    networks.sweep()
     vips.disown(facts.address, facts.vip)
     units.stop(units.name(relocation, "dump"))
     record.forget()

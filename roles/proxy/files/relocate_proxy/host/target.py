@@ -12,13 +12,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from relocate_proxy import engine, paths
+from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import enrolment
-from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, unfired, write
+from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, logs, shell, units, vips
+from relocate_proxy.protocol import shapes
 from relocate_proxy.protocol.messages import Dumped, Restored
 from relocate_proxy.storage import images, layer, shared, tar
 from relocate_proxy.storage.shared import StorageArea, StorageError, Vote
@@ -39,8 +42,8 @@ def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
     """Create the container here and park its restore in front of CRIU.
 
     After the source's `offer`, whose configuration it reads; or of a container of which only the images of
-    the relocation ``recovers`` are left. Raises TargetError, StorageError, EngineError or OSError; nothing of
-    it is left here then.
+    the relocation ``recovers`` are left. Raises TargetError, NetworkError, ShapeError, StorageError,
+    EngineError or OSError; nothing of it is left here then.
     """
     shared.require()
     area = StorageArea(recovers or relocation)
@@ -55,11 +58,13 @@ def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
         facts = TargetFacts(
             container=name,
             vip=vip,
-            container_id=engine.create(specification),
+            container_id="",
             storage=recovers or relocation,
             restart_policy=engine.policy_of(specification["host_config"]),
             configuration=configuration,
         )
+        TargetRecord(relocation).write(facts, Stage.ARMING)  # ahead of what `destroy` then finds
+        facts = _create(relocation, facts, specification)
         TargetRecord(relocation).write(facts, Stage.ARMING)
         _prepare(TargetRecord(relocation), facts, specification["descriptors"], area)
     except Exception:
@@ -67,10 +72,24 @@ def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
         raise
 
 
-def fill(relocation: str) -> None:
-    """Apply the first copy of the writable layer to the container that `arm` has created.
+def _create(relocation: str, facts: TargetFacts, specification: dict[str, Any]) -> TargetFacts:
+    """The container, with what it brings along. Raises EngineError, VolumeError, NetworkError, ShapeError."""
+    bridges = networks.read(specification.get("bridges", []))  # older configurations have neither
+    belongings = shapes.read(volumes.Volumes, specification.get("volumes", {}))
+    volumes.make(relocation, belongings)
+    with networks.arranged(relocation, bridges):
+        identity = engine.create(specification)
+    created = replace(facts, container_id=identity)
+    TargetRecord(relocation).write(created, Stage.ARMING)
+    places = volumes.places(engine.inspect(identity), belongings)
+    found = zip(places, belongings.carried, strict=True)
+    return replace(created, volumes=tuple(Volume(str(path), volume.name) for path, volume in found))
 
-    After the source's `arm`, which writes it. Raises TargetError or OSError; then nothing is left of it here.
+
+def fill(relocation: str) -> None:
+    """Apply the first copies of the writable layer and the volumes to the container that `arm` has created.
+
+    After the source's `arm`, which writes them. Raises TargetError or OSError; nothing of it is left then.
     """
     record = TargetRecord(relocation)
     facts = record.read()
@@ -79,7 +98,8 @@ def fill(relocation: str) -> None:
     try:
         area = StorageArea(facts.storage)
         packed = layer.unpack(area.layer(0), Path(facts.rootfs))
-        facts = replace(facts, layer=packed)
+        filled = tuple(_fill(area, number, volume) for number, volume in enumerate(facts.volumes))
+        facts = replace(facts, layer=packed, volumes=filled)
         if facts.storage != relocation:
             _take_over(area, facts)
         if record.read() is None:
@@ -90,15 +110,27 @@ def fill(relocation: str) -> None:
         raise
 
 
+def _fill(area: StorageArea, number: int, volume: Volume) -> Volume:
+    """What the engine puts into a new volume, from the image, is not what the source's has."""
+    layer.empty(Path(volume.path))
+    return replace(volume, first=layer.unpack(area.volume(number, 0), Path(volume.path), plain=True))
+
+
+def _copies(facts: TargetFacts, dumped: Dumped) -> list[layer.Packed | None]:
+    """Of what is restored besides the images: what the source takes the digests of, in its order."""
+    first = [facts.layer, *(volume.first for volume in facts.volumes)]
+    return [*first, dumped.layer, *dumped.volumes]
+
+
 def _take_over(area: StorageArea, facts: TargetFacts) -> None:
     """Make complete images, written for a target that never ran them, ready for this one's address."""
     vote = _stored_vote(area)
-    layers = [facts.layer, vote.dumped.layer]
-    if vote.images and area.digest(layers) != vote.images:
+    copies = _copies(facts, vote.dumped)
+    if vote.images and area.digest(copies) != vote.images:
         raise TargetError("the stored images are not what was dumped")
     images.rewrite_address(area.images / "files.img", vote.dumped.new_ip, facts.address)
     dumped = replace(vote.dumped, new_ip=facts.address)
-    area.write_vote(Vote(dumped, area.digest(layers) if vote.images else ""))
+    area.write_vote(Vote(dumped, area.digest(copies) if vote.images else ""))
 
 
 def _stored_vote(area: StorageArea) -> Vote:
@@ -184,7 +216,9 @@ class Window:
         self.area = StorageArea(facts.storage)
         if self.record.stage is Stage.ARMED:
             self.record.write(facts, Stage.FIRED)
-        self.extraction = tar.Extraction(Path(facts.rootfs))  # waits for the layer's last changes
+        # They wait for the last changes.
+        self.extraction = tar.Extraction(Path(facts.rootfs))
+        self.extractions = [tar.Extraction(Path(volume.path)) for volume in facts.volumes]
         vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)
@@ -192,8 +226,9 @@ class Window:
             raise TargetError(f"the parked restore is gone: {error}") from None
 
     def close(self) -> None:
-        """Let go of the root file system. Idempotent."""
-        self.extraction.close()
+        """Let go of the root file system and the volumes. Idempotent."""
+        for extraction in (self.extraction, *self.extractions):
+            extraction.close()
 
     def stored(self) -> Dumped:
         """What the source voted with, if the images are all there is of the container."""
@@ -209,6 +244,13 @@ class Window:
         if dumped.layer:
             layer.unpack(self.area.layer(1), Path(self.facts.rootfs), dumped.layer, self.extraction)
             watch.lap("layer")
+        if len(dumped.volumes) != len(self.facts.volumes):
+            raise TargetError("the source has dumped other volumes than it was armed with")
+        for number, changed in enumerate(dumped.volumes):
+            if changed:
+                place, waiting = Path(self.facts.volumes[number].path), self.extractions[number]
+                layer.unpack(self.area.volume(number, 1), place, changed, waiting, plain=True)
+                watch.lap("volumes")
         self.close()
         failures: list[str] = []
         digests: list[str] = []
@@ -249,7 +291,7 @@ class Window:
     def _digest(self, dumped: Dumped, watch: Stopwatch) -> str:
         """Runs beside the restore: nothing of the copy executes before the votes are compared."""
         with watch.beside("digests"):
-            return self.area.digest([self.facts.layer, dumped.layer])
+            return self.area.digest(_copies(self.facts, dumped))
 
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
@@ -366,10 +408,13 @@ def destroy(relocation: str) -> None:
     if not _wait_for_end(units.name(relocation, "start")):
         _end_restore(facts.container_id)
         _wait_for_end(units.name(relocation, "start"))
-    engine.remove(facts.container_id)
-    with suppress(OSError):  # gone, unless runc, whose it is, was missing
-        _cgroup(facts.container_id).rmdir()
-    shutil.rmtree(paths.TARGETS / facts.container_id, ignore_errors=True)
+    if facts.container_id:
+        engine.remove(facts.container_id)
+        with suppress(OSError):  # gone, unless runc, whose it is, was missing
+            _cgroup(facts.container_id).rmdir()
+        shutil.rmtree(paths.TARGETS / facts.container_id, ignore_errors=True)
+    volumes.drop(relocation)
+    networks.sweep()
     if facts.address:
         vips.disown(facts.address, facts.vip)
         flows.forget_flows(facts.address)

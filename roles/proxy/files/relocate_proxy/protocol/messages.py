@@ -71,7 +71,7 @@ class Dumped:
 
     ``layer``: digests of the writable layer's last changes, listing and archive; None if there are none.
     ``carried``: digest of the flows and the log's last lines. ``pages``: port at which memory that was not
-    written is served.
+    written is served. ``volumes``: like ``layer``, of each that travels.
     """
 
     old_ip: Address
@@ -79,6 +79,7 @@ class Dumped:
     carried: Digest
     restart_policy: RestartPolicy
     layer: Packed | None = None
+    volumes: Annotated[tuple[Packed | None, ...], at_most(32)] = ()
     pages: Port | None = None
     laps: Laps = ()
     spans: Spans = ()

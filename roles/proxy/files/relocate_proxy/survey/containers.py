@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from relocate_proxy.belongings import volumes
+from relocate_proxy.belongings.volumes import Mounted
 from relocate_proxy.survey import holdings, preflight
 from relocate_proxy.survey.surroundings import Surroundings
 
@@ -36,6 +38,8 @@ def container(inspect: JsonObject, around: Surroundings) -> JsonObject:
     """One entry of ``containers``. Raises whatever reading it raises."""
     processes = holdings.processes_of(inspect["State"]["Pid"])
     networks = inspect["NetworkSettings"].get("Networks") or {}
+    mounted = list(volumes.mounted(inspect))
+    carried = [each for each in mounted if volumes.of_this_host_alone(around.volumes.get(each.name, {}))]
     addresses = (network["IPAddress"] for network in networks.values() if network.get("IPAddress"))
     return {
         **_identity(inspect),
@@ -44,7 +48,9 @@ def container(inspect: JsonObject, around: Surroundings) -> JsonObject:
         "ports": sorted(set(published(inspect))),
         "networks": sorted(networks),
         "memory_bytes": sum(map(resident, processes)),
-        "layer_bytes": written(inspect),
+        "layer_bytes": written(inspect) + sum(map(_bytes, carried)),
+        "volumes": sorted({each.name for each in carried if not each.anonymous}),
+        "shared_volumes": sorted({each.name for each in mounted if each not in carried}),
         "droppable": holdings.droppable(processes),
         "aio_events": holdings.aio_events(processes),
         "obstacles": preflight.obstacles(inspect, around) + holdings.held(processes),
@@ -72,10 +78,17 @@ def published(inspect: JsonObject) -> Iterator[str]:
 
 def written(inspect: JsonObject) -> int:
     """Bytes of disk that the container's writable layer takes; 0 where the engine keeps no such directory."""
-    upper = ((inspect.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+    return _size(((inspect.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir"))
+
+
+def _bytes(volume: Mounted) -> int:
+    return _size(volume.path)
+
+
+def _size(directory: str | None) -> int:
     deadline = time.monotonic() + WALK_SECONDS
     total = 0
-    for number, blocks in enumerate(_blocks(upper) if upper else ()):
+    for number, blocks in enumerate(_blocks(directory) if directory else ()):
         total += blocks * 512
         if number + 1 >= WALK_ENTRIES or time.monotonic() > deadline:
             break

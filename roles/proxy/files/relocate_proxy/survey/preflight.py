@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from relocate_proxy import engine
+from relocate_proxy.belongings import volumes
 from relocate_proxy.engine import EngineError
 from relocate_proxy.survey import clients, holdings
 from relocate_proxy.survey.holdings import Finding
@@ -32,9 +33,11 @@ def obstacles(inspect: dict[str, Any], around: Surroundings = ALONE) -> list[dic
     ...            "NetworkSettings": {"Networks": {"bridge": {}}}})[0]["reason"]
     'it is privileged'
     """
-    checks = (_label, _isolation, _devices, _network, _ports, _storage, _process, _entered)
+    checks = (_label, _isolation, _devices, _network, _ports, _binds, _process, _entered)
     found = [finding for check in checks for finding in check(inspect)]
-    found += [finding for check in (_shared, _drivers, _awaited) for finding in check(inspect, around)]
+    found += [
+        finding for check in (_shared, _drivers, _volumes, _awaited) for finding in check(inspect, around)
+    ]
     return [{"reason": reason, "hint": hint} for reason, hint in found]
 
 
@@ -116,25 +119,37 @@ def _ports(inspect: dict[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def _storage(inspect: dict[str, Any]) -> Iterator[Finding]:
+def _binds(inspect: dict[str, Any]) -> Iterator[Finding]:
     for mount in inspect.get("Mounts") or []:
-        where = mount.get("Destination", "?")
         if mount.get("Type") == "bind":
             yield (
-                f"{where} is the host's {mount.get('Source', '?')}",
-                "put the files into the image or on a shared volume",
+                f"{mount.get('Destination', '?')} is the host's {mount.get('Source', '?')}",
+                "put the files into the image or on a volume",
             )
-        elif mount.get("Type") == "volume" and (mount.get("Driver") or "local") == "local":
-            name = mount.get("Name") or "?"
-            yield (
-                f"{where} is the local volume {name[:12]}",
-                "use a volume driver with shared storage, or --tmpfs",
-            )
+    for mount in _host(inspect).get("Mounts") or []:
+        if ((mount or {}).get("VolumeOptions") or {}).get("Subpath"):
+            yield f"{mount.get('Target', '?')} is a part of a volume", "give it the whole volume"
+
+
+def _volumes(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
+    mounted = list(volumes.mounted(inspect))
+    if len({each.name for each in mounted}) > volumes.MOST:
+        yield f"it has more than {volumes.MOST} volumes", "give it fewer"
+    for each in mounted:
+        document = around.volumes.get(each.name, {})
+        if why := volumes.unable(document):
+            yield f"volume {each.name[:40]} cannot come along: {why}", "use a volume without driver options"
+        if not volumes.of_this_host_alone(document):
+            continue
+        for identity, name in around.users.get(each.name, {}).items():
+            if identity != inspect.get("Id"):
+                yield (
+                    f"container {name} has its volume {each.name[:40]} too",
+                    "give that one a volume of its own, or remove it: the volume goes with its container",
+                )
 
 
 def _process(inspect: dict[str, Any]) -> Iterator[Finding]:
-    if inspect["Config"].get("Tty"):
-        yield "it has a terminal", "start it without -t"
     if _host(inspect).get("AutoRemove"):
         yield "it is removed when it ends (--rm), which would be lost", "start it without --rm"
     state = inspect.get("State") or {}
@@ -218,6 +233,11 @@ def _drivers(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]
             yield (
                 f"its network {name} is {driver}, not a bridge",
                 "attach it to a bridge network: packets reach it by its host",
+            )
+        elif name in around.fixed:
+            yield (
+                f"its network {name} cannot be made elsewhere: {around.fixed[name]}",
+                "make the network without that",
             )
 
 
