@@ -53,7 +53,7 @@ def test_a_shell_under_it_goes_on_with_its_terminal(lab: Lab) -> None:
     assert logs(lab, "host1").rstrip().endswith("told to end")
     lab.await_no_leftovers()
     for host in lab.hosts:
-        assert lab.shell(host, "pgrep -af 'relocate_proxy runtime' || true") == ""
+        assert lab.shell(host, "pgrep -af '[r]elocate_proxy runtime' || true") == ""
 
 
 def test_who_is_attached_to_it_keeps_it(lab: Lab) -> None:

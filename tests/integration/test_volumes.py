@@ -127,6 +127,17 @@ def test_a_volume_of_two_containers_keeps_both(no_volumes: Lab) -> None:
     lab.await_no_leftovers()
 
 
+def test_who_comes_to_a_volume_while_it_is_copied_keeps_it(no_volumes: Lab) -> None:
+    lab = no_volumes
+    lab.run("web", "host1", "--volume", "data:/data")
+    late = ("run", "--name", "backup", "--volume", "data:/data", IMAGE, "true")
+    report = lab.move("web", between=lambda _: lab.docker("host1", *late) and None)
+    assert report["outcome"] == "rolled_back"
+    assert "container backup has its volume data since" in report["reason"], report
+    assert lab.where("web") == ["host1"] and volumes(lab, "host2") == []
+    lab.await_no_leftovers()
+
+
 def test_a_volume_of_another_on_the_target_is_not_touched(no_volumes: Lab) -> None:
     lab = no_volumes
     lab.run("web", "host1", "--volume", "data:/data")

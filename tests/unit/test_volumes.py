@@ -1,7 +1,6 @@
 """Volumes that come along: what is made, what is expected to be there, and what is never touched."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,7 +89,7 @@ def test_a_volume_at_two_places_travels_once(host: Engine) -> None:
     twice = inspected(("data", "/a"), ("data", "/b"), binds=("data:/a", "data:/b"))
     found = volumes.of_container(twice)
     assert len(found.carried) == 1
-    assert volumes.places(twice, found) == [Path("/v/data/_data")]
+    assert [each.path for each in volumes.created(twice, found)] == ["/v/data/_data"]
 
 
 def test_a_named_volume_is_made_with_its_labels_and_dropped_if_it_is_ours(host: Engine) -> None:
@@ -141,7 +140,7 @@ def test_a_shared_volume_must_be_the_same(host: Engine, change: dict[str, Any] |
 )
 def test_another_tenants_volume_is_not_reached(host: Engine, created: dict[str, Any]) -> None:
     with pytest.raises(VolumeError):
-        volumes.places(created, wanted(host))
+        volumes.created(created, wanted(host))
 
 
 def test_what_is_in_use_by_now_stays(host: Engine) -> None:

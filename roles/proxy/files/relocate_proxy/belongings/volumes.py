@@ -7,7 +7,6 @@ storage wherever it is mounted, so it must be there already. Anonymous ones the 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -79,6 +78,15 @@ def travelling(inspect: JsonObject, wanted: Volumes) -> list[Mounted]:
     return [found[volume.destination] for volume in wanted.carried]
 
 
+def users() -> dict[str, dict[str, str]]:
+    """Of each volume the containers that have it, running or not: ids and names. Raises EngineError."""
+    found: dict[str, dict[str, str]] = {}
+    for line in engine.look_up("/containers/json?all=true"):
+        for each in mounted(line):
+            found.setdefault(each.name, {})[line["Id"]] = str((line.get("Names") or ["?"])[0]).lstrip("/")
+    return found
+
+
 def of_this_host_alone(document: JsonObject) -> bool:
     """Whether the engine's ``document`` of a volume is one of a plain directory here, which travels."""
     return document.get("Driver") == "local" and not document.get("Options")
@@ -143,8 +151,8 @@ def _expect(shared: Shared) -> None:
         raise VolumeError(f"volume {shared.name} of the target is another: its driver or its options differ")
 
 
-def places(inspect: JsonObject, wanted: Volumes) -> list[Path]:
-    """Where the volumes that travel lie in a container that was created for them, in their order.
+def created(inspect: JsonObject, wanted: Volumes) -> list[Mounted]:
+    """The volumes that travel of a container that was created for them, in their order.
 
     Raises VolumeError if it has any that it was not to have: another tenant's must not be reached.
     """
@@ -157,9 +165,9 @@ def places(inspect: JsonObject, wanted: Volumes) -> list[Path]:
     answer = []
     for volume in wanted.carried:
         here = found.get(volume.destination)
-        if here is None or (not here.anonymous if not volume.name else here.name != volume.name):
+        if here is None or here.anonymous != (not volume.name) or here.name != (volume.name or here.name):
             raise VolumeError(f"{volume.destination} is not the volume that it was to be")
-        answer.append(Path(here.path))
+        answer.append(here)
     return answer
 
 

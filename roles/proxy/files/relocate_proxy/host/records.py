@@ -46,10 +46,11 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Volume:
-    """One that travels, where it lies on this host; without a name it goes with its container."""
+    """One that travels, where it lies on this host; one that is anonymous goes with its container."""
 
     path: str
-    name: str = ""
+    name: str
+    anonymous: bool
     first: Packed | None = None  # the first copy
 
 

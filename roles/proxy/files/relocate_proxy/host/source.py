@@ -98,8 +98,8 @@ def arm(relocation: str) -> None:
 
 
 def _volumes(inspect: dict[str, Any], wanted: volumes.Volumes) -> tuple[Volume, ...]:
-    found = zip(volumes.travelling(inspect, wanted), wanted.carried, strict=True)
-    return tuple(Volume(here.path, volume.name) for here, volume in found)
+    found = volumes.travelling(inspect, wanted)
+    return tuple(Volume(here.path, here.name, here.anonymous) for here in found)
 
 
 def _copy(record: SourceRecord, area: StorageArea, number: int, volume: Volume) -> Volume:
@@ -389,6 +389,12 @@ def _held_by_us(record: SourceRecord, facts: SourceFacts) -> SourceFacts:
         raise SourceError("its tenant has paused it")
     if document["Name"].lstrip("/") != facts.container:
         raise SourceError(f"its tenant has renamed it to {document['Name'].lstrip('/')}")
+    users = volumes.users() if facts.volumes else {}
+    for volume in facts.volumes:
+        if others := users.get(volume.name, {}).keys() - {facts.container_id}:
+            raise SourceError(
+                f"container {users[volume.name][min(others)]} has its volume {volume.name} since"
+            )
     fired = replace(facts, restart_policy=engine.policy_of(document), fired_at=time.time())
     record.write(fired, Stage.FIRED)
     engine.hold_policy(facts.container_id)
@@ -525,7 +531,7 @@ def destroy(relocation: str) -> None:
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
     flows.forget_flows(facts.address)
     engine.remove(facts.container_id)
-    volumes.leave(volume.name for volume in facts.volumes if volume.name)
+    volumes.leave(volume.name for volume in facts.volumes if not volume.anonymous)
     networks.sweep()
     vips.disown(facts.address, facts.vip)
     units.stop(units.name(relocation, "dump"))

@@ -81,9 +81,9 @@ def _create(relocation: str, facts: TargetFacts, specification: dict[str, Any]) 
         identity = engine.create(specification)
     created = replace(facts, container_id=identity)
     TargetRecord(relocation).write(created, Stage.ARMING)
-    places = volumes.places(engine.inspect(identity), belongings)
-    found = zip(places, belongings.carried, strict=True)
-    return replace(created, volumes=tuple(Volume(str(path), volume.name) for path, volume in found))
+    found = volumes.created(engine.inspect(identity), belongings)
+    here = tuple(Volume(each.path, each.name, each.anonymous) for each in found)
+    return replace(created, volumes=here)
 
 
 def fill(relocation: str) -> None:
@@ -112,8 +112,11 @@ def fill(relocation: str) -> None:
 
 def _fill(area: StorageArea, number: int, volume: Volume) -> Volume:
     """What the engine puts into a new volume, from the image, is not what the source's has."""
-    layer.empty(Path(volume.path))
-    return replace(volume, first=layer.unpack(area.volume(number, 0), Path(volume.path), plain=True))
+    place = Path(volume.path)
+    layer.empty(place)
+    packed = layer.unpack(area.volume(number, 0), place, plain=True)
+    layer.write_back(place)
+    return replace(volume, first=packed)
 
 
 def _copies(facts: TargetFacts, dumped: Dumped) -> list[layer.Packed | None]:
@@ -340,7 +343,7 @@ def own(relocation: str) -> None:
 
     If the engine was lost before `docker start` had returned it does not know the copy, which is ended: the
     container is this host's all the same, and starts again as its restart policy says when it is settled.
-    Raises TargetError when it cannot be told yet; the coordinator repeats.
+    Raises TargetError when it cannot be told yet, or OSError; the coordinator repeats.
     """
     record = TargetRecord(relocation)
     facts = record.read()
@@ -355,6 +358,8 @@ def own(relocation: str) -> None:
         if not _is_owned(facts):
             logs.of(relocation).warning("the engine was lost before it owned the copy, which is ended")
             _end_restore(facts.container_id)
+    for volume in facts.volumes:  # what the source had on its disk is on ours before that one goes
+        layer.write_back(Path(volume.path))
     record.write(facts, Stage.RUNNING)
 
 

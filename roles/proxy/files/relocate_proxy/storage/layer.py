@@ -94,7 +94,7 @@ def changes(
     root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if not since.directories:
-            _write_back(root)
+            write_back(upper)
         if plain and os.fstat(root).st_ctime >= since.taken_at:
             found.directories.append(ROOT)
         stack = [_Directory("")]
@@ -160,11 +160,18 @@ def _refuse_device(path: str, status: os.stat_result) -> None:
         raise OSError(f"{path!r:.100} in a volume is a device, which does not travel")
 
 
-def _write_back(root: int) -> None:
-    """Have the file system note when a mapping is written from now on: it does when a page that is clean is
-    written first. Not every one has it (tmpfs): see `mapped`."""
-    if _libc.syncfs(root):
-        raise OSError(ctypes.get_errno(), "syncfs")
+def write_back(root: Path) -> None:
+    """Have all of the file system of ``root`` on its disk. Raises OSError when the disk fails.
+
+    A page that is clean is noted when a mapping of it is written, in the times of its file; not by every file
+    system (tmpfs): see `written_in_place`.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _libc.syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "syncfs", str(root))
+    finally:
+        os.close(descriptor)
 
 
 def written_in_place(pids: Iterable[str], proc: Path = Path("/proc")) -> frozenset[int]:

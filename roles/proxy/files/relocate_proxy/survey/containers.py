@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from relocate_proxy.belongings import volumes
-from relocate_proxy.belongings.volumes import Mounted
 from relocate_proxy.survey import holdings, preflight
 from relocate_proxy.survey.surroundings import Surroundings
 
@@ -48,7 +47,7 @@ def container(inspect: JsonObject, around: Surroundings) -> JsonObject:
         "ports": sorted(set(published(inspect))),
         "networks": sorted(networks),
         "memory_bytes": sum(map(resident, processes)),
-        "layer_bytes": written(inspect) + sum(map(_bytes, carried)),
+        "layer_bytes": written(inspect, *(each.path for each in carried)),
         "volumes": sorted({each.name for each in carried if not each.anonymous}),
         "shared_volumes": sorted({each.name for each in mounted if each not in carried}),
         "droppable": holdings.droppable(processes),
@@ -76,28 +75,22 @@ def published(inspect: JsonObject) -> Iterator[str]:
                 yield f"{protocol}/{number}"
 
 
-def written(inspect: JsonObject) -> int:
-    """Bytes of disk that the container's writable layer takes; 0 where the engine keeps no such directory."""
-    return _size(((inspect.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir"))
-
-
-def _bytes(volume: Mounted) -> int:
-    return _size(volume.path)
-
-
-def _size(directory: str | None) -> int:
+def written(inspect: JsonObject, *volumes: str) -> int:
+    """Bytes of disk that the container's writable layer and these directories take; without the one where the
+    engine keeps no such directory."""
+    upper = ((inspect.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
     deadline = time.monotonic() + WALK_SECONDS
     total = 0
-    for number, blocks in enumerate(_blocks(directory) if directory else ()):
+    for number, blocks in enumerate(_blocks(*([upper] if upper else []), *volumes)):
         total += blocks * 512
         if number + 1 >= WALK_ENTRIES or time.monotonic() > deadline:
             break
     return total
 
 
-def _blocks(upper: str) -> Iterator[int]:
-    """Blocks of each entry below a directory; of one that goes meanwhile, none."""
-    stack = [upper]
+def _blocks(*directories: str) -> Iterator[int]:
+    """Blocks of each entry below the directories; of one that goes meanwhile, none."""
+    stack = [*directories]
     while stack:
         try:
             with os.scandir(stack.pop()) as entries:

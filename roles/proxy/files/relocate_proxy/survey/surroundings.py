@@ -71,14 +71,5 @@ def _around(neighbours: Sequence[JsonObject]) -> Surroundings:
         clients=clients.running(),
         fixed={each["Name"]: why for each in bridges if (why := networks.unable(each))},
         volumes={each["Name"]: each for each in engine.look_up("/volumes").get("Volumes") or []},
-        users=_users(),
+        users=volumes.users(),
     )
-
-
-def _users() -> dict[str, dict[str, str]]:
-    """Of each volume the containers that have it, running or not."""
-    users: dict[str, dict[str, str]] = {}
-    for line in engine.look_up("/containers/json?all=true"):
-        for each in volumes.mounted(line):
-            users.setdefault(each.name, {})[line["Id"]] = str((line.get("Names") or ["?"])[0]).lstrip("/")
-    return users
