@@ -112,3 +112,55 @@ def test_a_move_that_is_rolled_back_leaves_no_network(shop: Lab) -> None:
     assert lab.where("web") == ["host1"] and network(lab, "host1")
     assert conversation.flows() and conversation.end().clean
     lab.await_no_leftovers()
+
+
+TALK_TO_ITSELF = """
+where = []
+for name in ("app", "inner"):
+    one = socket.create_connection((name, 7000), 3); where.append(one)
+answer = [each.getpeername()[0] for each in where]
+"""
+SAY = """
+answer = []
+for each in where: each.sendall(b"hello\\n"); answer.append(each.recv(9).decode())
+"""
+BOTH = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+
+
+def test_a_container_in_two_networks_keeps_its_connections_in_both(shop: Lab) -> None:
+    """The first of the two has no way out, so the other is the one by which clients come."""
+    lab = shop
+    for host in lab.hosts:
+        lab.shell(host, "docker network rm inner 2>/dev/null || true")
+    lab.docker("host1", "rm", "--force", "web")
+    lab.docker("host1", "network", "create", "--internal", "inner")
+    lab.docker("host1", "network", "connect", "--alias", "inner", "inner", container(lab))
+    vip = lab.publish("web", "host1")
+    assert vip
+    console, conversation = lab.console("web"), Conversation(lab.connect("web", ECHO))
+    console(TALK_TO_ITSELF)
+    console("bound = socket.socket(); bound.bind((where[1].getpeername()[0], 7999)); bound.listen()")
+    for source, target in (("host1", "host2"), ("host2", "host1")):
+        before = lab.docker(source, "inspect", "--format", BOTH, "web").split()
+        report = lab.move("web", source, target)
+        assert report["outcome"] == "moved", report["reason"]
+        after = lab.docker(target, "inspect", "--format", BOTH, "web").split()
+        assert len(after) == 2 and report["new_ip"] in after and report["old_ip"] in before
+        assert conversation.flows()
+        assert console(SAY) == ["hello\n", "hello\n"]
+        assert sorted(console("answer = [each.getpeername()[0] for each in where]")) == sorted(after)
+        assert console("answer = bound.getsockname()[0]") in after
+        names = lab.docker(source, "network", "ls", "--format", "{{.Name}}").split()
+        assert ({NETWORK, "inner"} <= {*names}) == (source == "host1")
+    assert conversation.end().clean
+    lab.await_no_leftovers()
+    lab.docker("host1", "rm", "--force", "web")
+    lab.docker("host1", "network", "rm", "inner")
+
+
+def container(lab: Lab) -> str:
+    """A tenant in the shop's network."""
+    options = ("--network", NETWORK, "--network-alias", "app", "--publish=7000:7000", "--publish=7003:7003")
+    return lab.docker(
+        "host1", "run", "--detach", "--name", "web", "--label=relocate.enable=true", *options, IMAGE
+    )

@@ -148,3 +148,15 @@ def test_a_network_that_was_given_by_its_id_is_known_by_its_name_elsewhere() -> 
 
     assert mode("0123abcd", "shop") == "shop" == mode("shop", "shop")
     assert mode("default", "bridge") == "default"
+
+
+def test_the_way_out_is_the_engines_choice() -> None:
+    def out(*closed: str, **attached: dict[str, Any]) -> str:
+        return networks.way_out(attached, {*closed})
+
+    back, front = {"IPAddress": "172.18.0.2"}, {"IPAddress": "172.19.0.2"}
+    assert out(back=back, front=front) == "172.18.0.2"
+    assert out("back", back=back, front=front) == "172.19.0.2"
+    assert out(back=back, front=front | {"GwPriority": 1}) == "172.19.0.2"
+    assert out("back", back=back) == "172.18.0.2", "it has no other"
+    assert out(none={"IPAddress": ""}) == ""

@@ -61,7 +61,10 @@ def networks(*names: str, address: str = "") -> dict[str, Any]:
         ({"NetworkMode": "none", "NetworkSettings": networks("none")}, "no network"),
         ({"NetworkMode": "container:0123", "NetworkSettings": networks()}, "another container's network"),
         ({"NetworkMode": "app", "NetworkSettings": networks()}, "no network"),
-        ({"NetworkMode": "app", "NetworkSettings": networks("app", "db")}, "attached to 2 networks"),
+        (
+            {"NetworkMode": "app", "NetworkSettings": networks(*map(str, range(17)))},
+            "attached to 17 networks",
+        ),
         ({"NetworkMode": "app", "NetworkSettings": networks("app", address="10.1.0.9")}, "fixed"),
         ({"Links": ["/db:/app/db"]}, "--link"),
         ({"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}]}}, "on 127.0.0.1 only"),

@@ -244,11 +244,6 @@ def was_told_to_end(name: str, since: float) -> bool:
     return any(True for _ in events)
 
 
-def address(name: str) -> str:
-    """A running container's address in its first network."""
-    return str(next(iter(inspect(name)["NetworkSettings"]["Networks"].values()))["IPAddress"])
-
-
 def find(name: str) -> str | None:
     """Id of the container called ``name``, or None. Never blocks on a container that is being started."""
     return next((str(each["Id"]) for each in containers(True) if f"/{name}" in (each["Names"] or ())), None)

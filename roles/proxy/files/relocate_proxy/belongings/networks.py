@@ -109,6 +109,25 @@ def of_container(inspect: JsonObject) -> list[JsonObject]:
     return found
 
 
+def internal(listing: list[JsonObject]) -> set[str]:
+    """Names of the networks without a way out."""
+    return {str(each["Name"]) for each in listing if each.get("Internal")}
+
+
+def way_out(attached: JsonObject, closed: set[str]) -> str:
+    """The address by which a container is reached and sends; empty if it has none. ``attached``: its networks
+    as the engine lists them, ``closed``: those that are internal.
+
+    Of several the engine takes the first by priority, then by name (libnetwork, endpoint.go: Less).
+    """
+
+    def rank(name: str) -> tuple[bool, int, str]:
+        return name in closed, -int(attached[name].get("GwPriority") or 0), name
+
+    names = sorted((name for name in attached if attached[name].get("IPAddress")), key=rank)
+    return str(attached[names[0]]["IPAddress"]) if names else ""
+
+
 def read(documents: Any) -> list[Network]:
     """What `of_container` said, checked. Raises ShapeError."""
     if not isinstance(documents, list):

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from relocate_proxy import engine, paths
+from relocate_proxy.belongings import networks
 from relocate_proxy.host import records
 from relocate_proxy.kernel import vips
 from relocate_proxy.protocol.messages import RestartPolicy
@@ -29,28 +30,29 @@ def remembered() -> dict[str, str]:
 def enrol(published: dict[str, str]) -> dict[str, str]:
     """Serve the running containers among ``published`` that take part, and those being restored here;
     ``{address: VIP}``."""
-    local = dict(filter(None, (_served(container, published) for container in engine.containers())))
-    vips.enrol(_arriving() | local, _bridges(engine.networks()))
+    listing = engine.networks()
+    closed = networks.internal(listing)
+    local = dict(filter(None, (_served(container, published, closed) for container in engine.containers())))
+    vips.enrol(_arriving() | local, _bridges(listing))
     return local
 
 
-def _served(container: dict[str, Any], published: dict[str, str]) -> tuple[str, str] | None:
-    """Address and VIP of a container, by the engine's listing.
+def _served(container: dict[str, Any], published: dict[str, str], closed: set[str]) -> tuple[str, str] | None:
+    """Address and VIP of a container, by the engine's listing; ``closed``: networks without a way out.
 
     One that takes no part may have the name of one elsewhere that does: the VIP is not its own.
     """
     names = [name.lstrip("/") for name in container["Names"] if name.count("/") == 1]  # the others are links
     mine = next((name for name in names if name in published), None)
-    addresses = (network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values())
-    address = next(filter(None, addresses), None)
-    if mine is None or address is None or not preflight.enabled(container.get("Labels") or {}):
+    address = networks.way_out(container["NetworkSettings"]["Networks"], closed)
+    if mine is None or not address or not preflight.enabled(container.get("Labels") or {}):
         return None
     return address, published[mine]
 
 
-def _bridges(networks: list[dict[str, Any]]) -> set[str]:
+def _bridges(listing: list[dict[str, Any]]) -> set[str]:
     """The bridges that have a name of their own; the engine calls the others br-ID."""
-    names = {(network.get("Options") or {}).get(BRIDGE_NAME) for network in networks}
+    names = {(network.get("Options") or {}).get(BRIDGE_NAME) for network in listing}
     return {name for name in names if name and INTERFACE.match(name)}
 
 
@@ -69,4 +71,5 @@ def revive(container_id: str, policy: RestartPolicy, vip: str, crashed: bool) ->
     """
     if policy.name in ("always", "unless-stopped") or (crashed and policy.name == "on-failure"):
         engine.start(container_id)
-        vips.adopt(engine.address(container_id), vip)
+        attached = engine.inspect(container_id)["NetworkSettings"]["Networks"]
+        vips.adopt(networks.way_out(attached, networks.internal(engine.networks())), vip)

@@ -56,7 +56,8 @@ class Volume:
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What a source knows of the container that is to leave. ``link``: the host's end of its cable."""
+    """What a source knows of the container that is to leave. ``address``: by which it is reached and sends,
+    ``others``: in its other networks; ``links``: the host's ends of its cables."""
 
     container: str
     vip: str
@@ -66,7 +67,8 @@ class SourceFacts:
     cgroup: str
     rootfs: str
     sandbox: str
-    link: str
+    links: tuple[str, ...]
+    others: tuple[str, ...] = ()
     lazy: bool = False
     configuration: str = ""  # digest of what the target creates from
     layer: Packed | None = None  # the first copy
@@ -92,6 +94,8 @@ class TargetFacts:
     rootfs: str = ""
     namespace: str = ""
     address: str = ""
+    others: tuple[str, ...] = ()  # its addresses in other networks
+    interfaces: tuple[str, ...] = ()  # the container's ends of all its cables
     waiter: int = 0
     engine: tuple[int, ...] = ()
 

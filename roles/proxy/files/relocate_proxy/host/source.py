@@ -1,7 +1,6 @@
 """The source's side of a relocation: arm, freeze and dump, thaw, destroy. Every step may be repeated."""
 
 import importlib
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from relocate_proxy import engine, paths
 from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu import pages
 from relocate_proxy.criu.parked import Parked, ParkedError
-from relocate_proxy.host import enrolment
+from relocate_proxy.host import endpoints, enrolment
 from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
-from relocate_proxy.kernel import flows, links, logs, shell, units, vips
+from relocate_proxy.kernel import flows, links, logs, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
 from relocate_proxy.protocol import shapes
@@ -60,6 +59,7 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
         area.create()
         record.write(facts, Stage.ARMING)
         specification = engine.specification(document, engine.push(document["Image"], repository))
+        specification["attached"] = _names(facts, document)
         specification["bridges"] = networks.of_container(document)
         belongings = volumes.of_container(document)
         specification["volumes"] = shapes.write(belongings)
@@ -130,39 +130,34 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
     identity, pid = document["Id"], document["State"]["Pid"]
     state = engine.runc_state(identity)
     _refuse_held(state["cgroup_paths"][""])
-    network = next(iter(document["NetworkSettings"]["Networks"].values()))
+    networks_of = document["NetworkSettings"]["Networks"]
+    addresses = {name: [f"{settings['IPAddress']}/32"] for name, settings in networks_of.items()}
+    ends = endpoints.of_namespace(["--target", str(pid), "--net"], addresses)
     return SourceFacts(
         container=container,
         vip=vip,
         container_id=identity,
         pid=pid,
-        address=network["IPAddress"],
+        address=ends[0].address,
+        others=tuple(end.address for end in ends[1:]),
         cgroup=state["cgroup_paths"][""],
         rootfs=state["config"]["rootfs"],
         sandbox=document["NetworkSettings"]["SandboxKey"],
-        link=_host_link(pid),
+        links=endpoints.host_links(ends),
         lazy=pages.wanted(document["Config"].get("Labels") or {}),
     )
+
+
+def _names(facts: SourceFacts, inspect: dict[str, Any]) -> list[str]:
+    """Its networks in the order of its addresses."""
+    names = {each["IPAddress"]: name for name, each in inspect["NetworkSettings"]["Networks"].items()}
+    return [names[address] for address in (facts.address, *facts.others)]
 
 
 def _refuse_held(cgroup: str) -> None:
     """What CRIU would refuse inside the window, or, of a traced process, try for as long as it may."""
     for obstacle in holdings.held(Path(cgroup, "cgroup.procs").read_text().split()):
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
-
-
-def _host_link(pid: int) -> str:
-    """Name of the host's end of the container's eth0, which must be a port of a bridge. Raises SourceError:
-    whoever may configure the container's network can make it look like anything."""
-    inside = json.loads(
-        shell.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
-    )
-    links = json.loads(shell.run(["ip", "-json", "link", "show", "type", "veth"]))
-    peer = inside[0].get("link_index")
-    link = next((each for each in links if each["ifindex"] == peer), None)
-    if link is None or not link.get("master"):
-        raise SourceError("its eth0 is not on a bridge of this host: attach it to a bridge network")
-    return str(link["ifname"])
 
 
 def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
@@ -221,14 +216,17 @@ class Window:
         watchdog = ["/usr/sbin/relocate-proxy", "thaw", relocation]
         units.start_after(units.name(relocation, "watchdog"), deadline, watchdog)
 
-    def freeze(self, new_address: str) -> Dumped:
-        """Freeze, cut the link, dump, write the new address, take the layer's last changes, vote.
+    def freeze(self, new: tuple[str, ...]) -> Dumped:
+        """Freeze, cut the links, dump, write the new addresses, take the layer's last changes, vote.
 
-        The link is cut after the freeze: an answer that it swallowed would be sent again by the copy's
+        The links are cut after the freeze: an answer that it swallowed would be sent again by the copy's
         kernel, but only after a second.
 
         Raises SourceError when any of it fails or the deadline has passed; the caller answers `failed`.
         """
+        old = (self.facts.address, *self.facts.others)
+        if len(old) != len(new):
+            raise SourceError(f"the target is in {len(new)} networks, not in {len(old)}")
         watch = Stopwatch()
         # No new ones come: the gateway holds them.
         _await_none(self.sockets.waiting, WAITING, WAITING_SECONDS)
@@ -236,7 +234,8 @@ class Window:
         self._freeze_cgroup()
         _await_none(self.sockets.waiting, WAITING, 0.0)
         watch.lap("freeze")
-        links.set_link(self.facts.link, up=False)
+        for link in self.facts.links:
+            links.set_link(link, up=False)
         watch.lap("cut")
         if self.pages:
             self.dump.send("pages={}:{}".format(*self.pages))
@@ -260,14 +259,15 @@ class Window:
         watch.phases(self.dump.seen)
         if beside.error:
             raise SourceError(beside.error)
-        images.rewrite_address(self.area.images / "files.img", self.facts.address, new_address)
+        images.rewrite_addresses(self.area.images / "files.img", dict(zip(old, new, strict=True)))
         watch.lap("rewrite")
         if not self.record.decide(Decision.VOTED):
             raise SourceError("the deadline passed and the container was thawed")
         assert self.facts.restart_policy is not None
         self.dumped = Dumped(
             old_ip=self.facts.address,
-            new_ip=new_address,
+            new_ip=new[0],
+            others=new[1:],
             carried=beside.flows,
             restart_policy=self.facts.restart_policy,
             layer=beside.layer,
@@ -460,7 +460,8 @@ def _unfreeze(facts: SourceFacts) -> None:
     freezer = Path(facts.cgroup, "cgroup.freeze")
     with suppress(OSError):
         freezer.write_text("0")
-        links.set_link(facts.link, up=True)
+        for link in facts.links:
+            links.set_link(link, up=True)
         try:
             paused = engine.inspect(facts.container_id, ENGINE_SECONDS)["State"]["Paused"]
         except engine.EngineError:
@@ -529,7 +530,8 @@ def destroy(relocation: str) -> None:
     if facts.lazy:
         _await_last_page(relocation)
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
-    flows.forget_flows(facts.address)
+    for address in (facts.address, *facts.others):
+        flows.forget_flows(address)
     engine.remove(facts.container_id)
     volumes.leave(volume.name for volume in facts.volumes if not volume.anonymous)
     networks.sweep()

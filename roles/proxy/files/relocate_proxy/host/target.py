@@ -1,7 +1,6 @@
 """The target's side of a relocation: arm, restore up to the vote, commit, own, destroy, settle. Every step
 may be repeated."""
 
-import ipaddress
 import json
 import shutil
 import socket
@@ -17,10 +16,10 @@ from typing import Any
 from relocate_proxy import engine, paths
 from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu.parked import Parked, ParkedError
-from relocate_proxy.host import enrolment
+from relocate_proxy.host import endpoints, enrolment
 from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
-from relocate_proxy.kernel import flows, logs, shell, units, vips
+from relocate_proxy.kernel import flows, logs, units, vips
 from relocate_proxy.protocol import shapes
 from relocate_proxy.protocol.messages import Dumped, Restored
 from relocate_proxy.storage import images, layer, shared, tar
@@ -66,7 +65,7 @@ def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
         TargetRecord(relocation).write(facts, Stage.ARMING)  # ahead of what `destroy` then finds
         facts = _create(relocation, facts, specification)
         TargetRecord(relocation).write(facts, Stage.ARMING)
-        _prepare(TargetRecord(relocation), facts, specification["descriptors"], area)
+        _prepare(TargetRecord(relocation), facts, specification, area)
     except Exception:
         destroy(relocation)
         raise
@@ -131,8 +130,9 @@ def _take_over(area: StorageArea, facts: TargetFacts) -> None:
     copies = _copies(facts, vote.dumped)
     if vote.images and area.digest(copies) != vote.images:
         raise TargetError("the stored images are not what was dumped")
-    images.rewrite_address(area.images / "files.img", vote.dumped.new_ip, facts.address)
-    dumped = replace(vote.dumped, new_ip=facts.address)
+    old, new = (vote.dumped.new_ip, *vote.dumped.others), (facts.address, *facts.others)
+    images.rewrite_addresses(area.images / "files.img", dict(zip(old, new, strict=True)))
+    dumped = replace(vote.dumped, new_ip=facts.address, others=facts.others)
     area.write_vote(Vote(dumped, area.digest(copies) if vote.images else ""))
 
 
@@ -147,12 +147,16 @@ def _stored_vote(area: StorageArea) -> Vote:
     return vote
 
 
-def _prepare(record: TargetRecord, facts: TargetFacts, descriptors: list[str], area: StorageArea) -> None:
+def _prepare(
+    record: TargetRecord, facts: TargetFacts, specification: dict[str, Any], area: StorageArea
+) -> None:
     """Start the container through the engine; our OCI runtime holds it before its first instruction."""
     container = facts.container_id
     area.append_log(0, engine.log_file(container))
     if facts.storage == record.relocation:
-        area.write_descriptors(descriptors)  # else they are there, and a part of what was voted for
+        area.write_descriptors(
+            specification["descriptors"]
+        )  # else they are there, and a part of what was voted for
     order = {"images": str(area.images), "work": str(area.restore_work), "socket": str(record.socket)}
     write(paths.TARGETS / container / "order.json", order)
     unit = units.name(record.relocation, "start")
@@ -163,15 +167,22 @@ def _prepare(record: TargetRecord, facts: TargetFacts, descriptors: list[str], a
         raise TargetError(_start_error(record.run, container) or str(error)) from None
     config = json.loads(_bundle(container).joinpath("config.json").read_text())
     namespace = next(n["path"] for n in config["linux"]["namespaces"] if n["type"] == "network")
+    ends = endpoints.of_namespace([f"--net={namespace}"], endpoints.subnets(list(specification["networks"])))
+    attached = [end.network for end in ends]
+    if attached != specification.get("attached", attached):
+        raise TargetError(f"its way out would be another here: {attached[0]}")
     prepared = replace(
         facts,
         rootfs=config["root"]["path"],
         namespace=namespace,
-        address=_address(namespace),
+        address=ends[0].address,
+        others=tuple(end.address for end in ends[1:]),
+        interfaces=tuple(end.interface for end in ends),
         waiter=units.main_pid(unit),
         engine=tuple(pid for each in ENGINE_UNITS if (pid := units.main_pid(each))),
     )
-    _prime_neighbour(prepared.address)
+    for end in ends:
+        _prime_neighbour(end.address)
     record.write(prepared, Stage.ARMING)
 
 
@@ -187,15 +198,6 @@ def _start_error(directory: Path, container: str) -> str:
                 if line.strip():
                     return line.removeprefix("Error response from daemon: ").strip()
     return ""
-
-
-def _address(namespace: str) -> str:
-    """The address that the engine gave the container, read in its network namespace (inspect would block
-    now)."""
-    listing = json.loads(
-        shell.run(["nsenter", f"--net={namespace}", "ip", "-json", "-4", "address", "show", "dev", "eth0"])
-    )
-    return str(ipaddress.IPv4Address(listing[0]["addr_info"][0]["local"]))
 
 
 def _prime_neighbour(address: str) -> None:
@@ -333,8 +335,10 @@ def resume(relocation: str, shim: Parked | None) -> bool:
         if not _is_running(facts.container_id):
             destroy(relocation)
             return False
-    announce = ["nsenter", f"--net={facts.namespace}", "arping", "-q", "-U", "-c", "1", "-I", "eth0"]
-    threading.Thread(target=subprocess.run, args=([*announce, facts.address],), kwargs=QUIET).start()
+    announce = ["nsenter", f"--net={facts.namespace}", "arping", "-q", "-U", "-c", "1", "-I"]
+    for interface, address in zip(facts.interfaces, (facts.address, *facts.others), strict=True):
+        ask = [*announce, interface, address]
+        threading.Thread(target=subprocess.run, args=(ask,), kwargs=QUIET).start()
     return True
 
 
@@ -422,7 +426,8 @@ def destroy(relocation: str) -> None:
     networks.sweep()
     if facts.address:
         vips.disown(facts.address, facts.vip)
-        flows.forget_flows(facts.address)
+        for address in (facts.address, *facts.others):
+            flows.forget_flows(address)
     record.forget()
     logs.of(relocation).info("nothing of it is left here")
 

@@ -221,7 +221,7 @@ class Driver:
                 return messages.GetReady(deadline, verify, relocation.peers.get(party))
             case Verb.FREEZE:
                 assert said.ready_target is not None
-                return messages.Freeze(said.ready_target.address)
+                return messages.Freeze(said.ready_target.address, said.ready_target.others)
             case Verb.RESTORE:
                 dumped = None if "recovers" in move else said.dumped
                 seconds = self._seconds(relocation, Deadline.RESTORE)

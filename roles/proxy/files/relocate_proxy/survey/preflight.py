@@ -9,6 +9,7 @@ from typing import Any
 from relocate_proxy import engine
 from relocate_proxy.belongings import volumes
 from relocate_proxy.engine import EngineError
+from relocate_proxy.protocol.messages import MOST_NETWORKS
 from relocate_proxy.survey import clients, holdings
 from relocate_proxy.survey.holdings import Finding
 from relocate_proxy.survey.holdings import held as held  # for who asks the one question and the other
@@ -97,8 +98,8 @@ def _network(inspect: dict[str, Any]) -> Iterator[Finding]:
         yield "it uses another container's network", "give it a network of its own"
     elif mode == "none" or not networks:
         yield "it has no network", "attach it to a bridge network"
-    elif len(networks) > 1:
-        yield f"it is attached to {len(networks)} networks", "leave it attached to one"
+    elif len(networks) > MOST_NETWORKS:
+        yield f"it is attached to {len(networks)} networks", f"leave it attached to {MOST_NETWORKS}"
     for name, network in networks.items():
         if ((network or {}).get("IPAMConfig") or {}).get("IPv4Address"):
             yield (
