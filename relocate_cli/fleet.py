@@ -2,18 +2,16 @@
 
 import difflib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from relocate_cli.constraints import defect
 from relocate_cli.constraints import stale as stale
 from relocate_cli.constraints import why_not as why_not
 from relocate_cli.errors import RefusedError, UsageError
-from relocate_cli.journal import Survey
-from relocate_cli.order import natural
 from relocate_cli.plan import Move
+from relocate_cli.said import line
 
 FeatureValue = str | float | frozenset[str]
 GROUPS = ("C", "N", "S")
@@ -70,7 +68,7 @@ class Container:
     @property
     def group(self) -> str:
         """The tenant group: no two containers of different groups share a host; "" shares with everyone."""
-        return self.labels.get("relocate.group", "")
+        return line(self.labels.get("relocate.group", ""))
 
 
 @dataclass(frozen=True)
@@ -167,8 +165,14 @@ class Fleet:
         )
 
     def container(self, name: str) -> Container:
-        """The one container of this name. Raises UsageError if there is none, or more than one."""
+        """The one container of this name. Raises UsageError if there is none, or more than one.
+
+        Of several it is the one that can move, if only one can: others do not take it from its tenant by
+        bearing its name, since host0 has refused them an address.
+        """
         found = self._named.get(name, [])
+        if len(able := [entry for entry in found if entry.enabled and not entry.obstacles]) == 1:
+            return able[0]
         if not found:
             hint = _nearest(name, (entry.name for entry in self.containers), "container")
             raise UsageError(f"there is no container {name}", hint)
@@ -216,88 +220,6 @@ class Fleet:
                 f"`relocate check {container.name}` says where it can go",
             )
         return Move(container.name, source.name, target.name, container.vip)
-
-
-def build(surveys: Sequence[Survey], vips: Mapping[str, str], drained: Iterable[str] = ()) -> Fleet:
-    """Make a fleet of what the journal keeps.
-
-    The inventory's variable ``relocate_features`` overrides and adds features.
-    Raises UsageError if a document is not what docs/developers.md says.
-    """
-    away = frozenset(drained)
-    return Fleet(
-        tuple(
-            _host(entry, vips, entry.host in away) for entry in sorted(surveys, key=lambda s: natural(s.host))
-        )
-    )
-
-
-def _host(survey: Survey, vips: Mapping[str, str], drained: bool) -> Host:
-    document = survey.document
-    try:
-        capacity = document.get("capacity", {})
-        criu = document.get("criu", {})
-        return Host(
-            name=survey.host,
-            taken_at=survey.taken_at,
-            features=_features(document.get("features", {}), survey.variables.get("relocate_features", {})),
-            capacity=Capacity(
-                **{key: capacity[key] for key in Capacity.__dataclass_fields__ if key in capacity}
-                | {"published_ports": frozenset(capacity.get("published_ports", ()))}
-                | {"no_bridges": dict(capacity.get("no_bridges", {}))}
-                | {"volumes": frozenset(capacity["volumes"]) if "volumes" in capacity else None}
-            ),
-            criu=Criu(
-                **{key: criu[key] for key in ("version", "check", "kernel", "arch", "cgroup") if key in criu},
-                cpu_flags=frozenset(criu.get("cpu_flags", ())),
-                features=frozenset(criu.get("features", ())),
-            ),
-            containers=tuple(
-                _container(entry, survey.host, vips) for entry in document.get("containers", ())
-            ),
-            drained=drained,
-            error=survey.error,
-            clock_seconds=float(document.get("clock_seconds", 0.0)),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"the survey of {survey.host} is not understood: {error!r}",
-            "provision it with this version: relocate provision",
-        ) from None
-
-
-def _features(
-    found: Mapping[str, Mapping[str, Any]], override: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, FeatureValue]]:
-    return {
-        group: {
-            name: frozenset(map(str, value)) if isinstance(value, list | tuple) else value
-            for name, value in {**found.get(group, {}), **override.get(group, {})}.items()
-        }
-        for group in GROUPS
-    }
-
-
-def _container(entry: Mapping[str, Any], host: str, vips: Mapping[str, str]) -> Container:
-    return Container(
-        name=entry["name"],
-        id=entry["id"],
-        host=host,
-        image=entry["image"],
-        labels=dict(entry.get("labels") or {}),
-        started_at=float(entry["started_at"]),
-        ip=entry["ip"],
-        ports=frozenset(entry["ports"]),
-        memory_bytes=int(entry["memory_bytes"]),
-        layer_bytes=int(entry.get("layer_bytes", 0)),
-        droppable=bool(entry.get("droppable", False)),
-        aio_events=int(entry.get("aio_events", 0)),
-        networks=frozenset(entry.get("networks", ())),
-        volumes=frozenset(entry.get("volumes", ())),
-        shared_volumes=frozenset(entry.get("shared_volumes", ())),
-        obstacles=tuple(Obstacle(item["reason"], item["hint"]) for item in entry.get("obstacles", ())),
-        vip=vips.get(entry["name"], ""),
-    )
 
 
 def _nearest(name: str, known: Iterable[str], kind: str) -> str:

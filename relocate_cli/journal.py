@@ -254,7 +254,7 @@ def lock(state: Path, wait: float = 0.0) -> Iterator[None]:
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = (state / "lock").open("a+")
+        handle = os.fdopen(os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+")
     except OSError as error:
         raise UsageError(f"{state}: {error.strerror}", "set state_dir to a directory of yours") from None
     with handle:

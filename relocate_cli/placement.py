@@ -19,13 +19,22 @@ from relocate_cli.settings import Settings
 
 @dataclass(frozen=True)
 class Prospect:
-    """What speaks for a host as the target of a container: Δ, Δ by group, P(chosen); ``why`` not, else ""."""
+    """What speaks for a host as the target of a container: Δ, Δ by group, P(chosen); ``why`` not, else "".
+
+    ``unbounded``: P(chosen) if no bound held it (`[selection] max_share`).
+    """
 
     host: str
     delta: float
     groups: Mapping[str, float]
     why: str
     probability: float
+    unbounded: float
+
+    @property
+    def held(self) -> bool:
+        """Whether it would be chosen more often, if there were no bound."""
+        return self.unbounded > self.probability + 1e-9
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,15 @@ def prospects(fleet: Fleet, container: Container, settings: Settings) -> tuple[P
     place = fleet.hosts.index(source)
     found = differences(fleet, settings)
     why = [why_not(container, source, target, settings.facts_ttl) for target in fleet.hosts]
-    chance = selection.probabilities(
-        found.total[place],
-        [not reason for reason in why],
-        choice=settings.selection.choice,
-        temperature=settings.selection.temperature,
+    chance, unbounded = (
+        selection.probabilities(
+            found.total[place],
+            [not reason for reason in why],
+            choice=settings.selection.choice,
+            temperature=settings.selection.temperature,
+            max_share=share,
+        )
+        for share in (settings.selection.max_share, 1.0)
     )
     listed = [
         Prospect(
@@ -63,6 +76,7 @@ def prospects(fleet: Fleet, container: Container, settings: Settings) -> tuple[P
             {group: float(matrix[place, index]) for group, matrix in found.groups.items()},
             why[index],
             float(chance[index]),
+            float(unbounded[index]),
         )
         for index, target in enumerate(fleet.hosts)
     ]
@@ -100,6 +114,7 @@ def place(
         rng=rng,
         choice=settings.selection.choice,
         temperature=settings.selection.temperature,
+        max_share=settings.selection.max_share,
         admit=lambda host, wanted: _together(fleet.hosts[host], movable, wanted),
     )
     moves = []

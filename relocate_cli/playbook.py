@@ -46,7 +46,7 @@ class TaskEvent:
         """The JSON object that the command printed. Raises RelocateError if it printed none."""
         try:
             document = json.loads(self.stdout)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise RelocateError(
@@ -267,7 +267,7 @@ class _Watch:
         try:
             said = json.loads(line)
             event = self._understood(said)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.malformed += 1
         else:
             if event is not None:

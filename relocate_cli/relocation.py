@@ -11,6 +11,7 @@ from relocate_cli.inventory import GATEWAY, STORAGE
 from relocate_cli.journal import Journal
 from relocate_cli.plan import Move, Outcome, Phase, Plan, Relocation, Span
 from relocate_cli.playbook import PlaybookResult, TaskEvent
+from relocate_cli.said import line
 from relocate_cli.settings import Settings
 
 # What the tasks of roles/relocation register; their titles are for people and may change.
@@ -104,7 +105,7 @@ def conclude(opened: Relocation, result: PlaybookResult) -> Relocation:
     for event in (event for step in ARMING for event in result.of(step).values()):
         for entry in _listed(event, "results"):
             if entry.get("id") == opened.id and not entry.get("ok"):
-                return replace(ended, reason=str(entry.get("reason", "")) or f"{event.host} refused")
+                return replace(ended, reason=line(str(entry.get("reason", ""))) or f"{event.host} refused")
     begun = {PHASES.get(event.register) for event in result.tasks}
     reason = "interrupted" if result.interrupted else _why(opened, result)
     if result.unread and "fire" not in begun:
@@ -121,11 +122,13 @@ def _open(move: Move, started: float) -> Relocation:
 
 
 def _listed(event: TaskEvent, key: str) -> list[Mapping[str, Any]]:
-    """The list ``key`` of the task's document; a failed task may have answered too, or not at all."""
+    """The objects in the list ``key`` of the task's document; a failed task may have answered too, or not at
+    all, or what is no such list."""
     try:
-        return list(event.document().get(key, []))
+        found = event.document().get(key)
     except RelocateError:
         return []
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 def _answered(opened: Relocation, entry: Mapping[str, Any]) -> Relocation:
@@ -153,7 +156,11 @@ def _settled(answered: Relocation, result: PlaybookResult) -> Relocation:
 def unsettled(result: PlaybookResult) -> dict[str, str]:
     """The relocations that a host could not settle, by id, with where and why."""
     entries = ((event.host, e) for event in result.of(SETTLED).values() for e in _listed(event, "results"))
-    return {entry["id"]: f"{host}: {entry.get('reason', '')}" for host, entry in entries if not entry["ok"]}
+    return {
+        str(entry.get("id")): f"{host}: {line(str(entry.get('reason', '')))}"
+        for host, entry in entries
+        if entry.get("ok") is not True
+    }
 
 
 def _why(opened: Relocation, result: PlaybookResult) -> str:

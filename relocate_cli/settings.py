@@ -120,6 +120,9 @@ class Selection:
     temperature: float = _setting(
         0.1, values.positive(values.number), "Of softmax, in units of Δ; higher is more random."
     )
+    max_share: float = _setting(
+        0.7, values.share, "No host is chosen more often than this, whatever it says of itself; 1: no bound."
+    )
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from relocate_cli import fleet, inventory, playbook
+from relocate_cli import hearing, inventory, playbook
 from relocate_cli.errors import RelocateError
 from relocate_cli.fleet import Fleet
 from relocate_cli.journal import Journal, Survey
 from relocate_cli.playbook import OnEvent
+from relocate_cli.said import Said, SaidError
 from relocate_cli.settings import Settings
 
 T = TypeVar("T")
@@ -17,12 +18,19 @@ T = TypeVar("T")
 # What the tasks register whose answers are read here.
 SURVEYED = "survey__document"
 PUBLISHED = "relocation__published"
+PARTS = (
+    "taken_at",
+    "capacity",
+    "criu",
+    "features",
+    "containers",
+)  # of a document; more than that is not kept
 
 
 def kept(settings: Settings, journal: Journal) -> Fleet | None:
     """The fleet as it was when it was last surveyed, nobody is asked; None if it never was."""
     surveys = journal.surveys(_key(settings))
-    return fleet.build(surveys, journal.vips(), journal.drained()) if surveys else None
+    return hearing.build(surveys, journal.vips(), journal.drained()) if surveys else None
 
 
 def take(
@@ -80,7 +88,7 @@ def take(
         raise RelocateError(
             f"{host}: {result.trouble[host]}", "without host0 containers have no stable address"
         )
-    return fleet.build(journal.surveys(_key(settings)), vips, journal.drained())
+    return hearing.build(journal.surveys(_key(settings)), vips, journal.drained())
 
 
 def _note_refused(surveys: Sequence[Survey], refused: Sequence[Mapping[str, str]]) -> None:
@@ -91,7 +99,7 @@ def _note_refused(surveys: Sequence[Survey], refused: Sequence[Mapping[str, str]
             for container in of.document.get("containers", ()):
                 if (of.host, container["name"]) == (entry["host"], entry["name"]):
                     reason = f"it has no virtual address: {entry['reason']}"
-                    container["obstacles"].append({"reason": reason, "hint": hint})
+                    container.setdefault("obstacles", []).append({"reason": reason, "hint": hint})
 
 
 def refresh(settings: Settings, journal: Journal, *, verbosity: int = 0) -> Fleet:
@@ -139,8 +147,15 @@ def _survey(
     """``asked``: between which times of this machine the host has answered."""
     mine = {name: value for name, value in variables.items() if name.startswith("relocate_")}
     if answer is not None and answer.status in ("ok", "changed"):
-        document = answer.document()
-        said = float(document["taken_at"])
+        try:
+            document = {part: found for part, found in answer.document().items() if part in PARTS}
+            said = Said(document).number("taken_at")
+            why = hearing.misunderstood(document)
+        except (RelocateError, SaidError) as error:
+            why = str(error)
+        if why:  # it keeps its old facts, as a host that does not answer does
+            reason = f"its answer is not understood: {why} (`relocate provision`, or look at it)"
+            return Survey(host, None, {}, mine, reason)
         at = min(max(said, asked[0]), asked[1])  # by this machine's clock
         # A light survey leaves these out; they do not change from minute to minute.
         lasting: Mapping[str, Any] = document | {"features_at": at}

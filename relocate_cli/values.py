@@ -46,6 +46,14 @@ def number(value: object) -> float:
         raise ValueError("a number") from None
 
 
+def share(value: object) -> float:
+    """A number above zero, 1 at most."""
+    found = number(value)
+    if not 0.0 < found <= 1.0:
+        raise ValueError("above zero, 1 at most")
+    return found
+
+
 def count(value: object) -> int:
     """A whole number, zero or more."""
     if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):

@@ -17,7 +17,7 @@ def containers_of(survey: str) -> str:
     """
     try:
         document = json.loads(survey)
-    except ValueError:
+    except (ValueError, RecursionError):
         return survey
     if not isinstance(document, dict):
         return survey

@@ -15,7 +15,9 @@ def metrics(
     ] = None,
     schedule: Annotated[
         bool,
-        typer.Option("--schedule", help="With when each container moves next, for whoever reads them."),
+        typer.Option(
+            "--schedule", help="With when each container moves next; a file is then not everybody's to read."
+        ),
     ] = False,
     inventory: Inventory = None,
     config: Config = None,
@@ -34,7 +36,7 @@ def metrics(
         print(text, end="")
         return
     try:
-        exposition.write(output, text)
+        exposition.write(output, text, secret=schedule)
     except OSError as error:
         raise UsageError(
             f"{output}: {error.strerror}", "name a file in a directory of the collector"

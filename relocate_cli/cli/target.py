@@ -35,6 +35,7 @@ def target(
             "obstacles": obstacles,
             "measure": settings.heterogeneity.measure,
             "choice": settings.selection.choice,
+            "max_share": settings.selection.max_share,
             "hosts": [
                 {
                     "host": entry.host,
@@ -43,6 +44,7 @@ def target(
                     "feasible": not entry.why,
                     "why_not": entry.why or None,
                     "probability": entry.probability,
+                    "probability_unbounded": entry.unbounded,
                 }
                 for entry in found
             ],
@@ -61,6 +63,12 @@ def target(
         for entry in found
     ]
     print(render.table(["HOST", "Δ", *GROUPS, "CHANCE", "WHY NOT"], rows))
+    for entry in found:
+        if entry.held:
+            render.note(
+                f"{entry.host} would be chosen with {entry.unbounded:.1%}, by what it says of itself; "
+                f"[selection] max_share = {settings.selection.max_share:g} holds it."
+            )
     for reason in obstacles:
         render.note(f"{moved.name} cannot move: {reason}")
     render.note(f"These {len(fleet.hosts)} hosts are worth {worth:.1f} wholly different ones.")

@@ -189,7 +189,8 @@ class Chances:
         others = np.maximum(self._sizes - np.eye(kinds, dtype=np.intp), 0)
         delta = -hosts.delta if choice == "low" else hosts.delta
         name = "softmax" if choice in ("low", "high", "restart") else choice
-        weight = selection.probabilities(delta, hosts.feasible & (others > 0), choice=name) * others
+        chance = selection.probabilities(delta, hosts.feasible & (others > 0), choice=name, many=others)
+        weight = chance * others
         steps = np.cumsum(weight, axis=1)
         self._able = steps[:, -1] > 0
         # Row k lies in [k, k+1): one search serves all rows.

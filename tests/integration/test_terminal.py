@@ -4,7 +4,7 @@ import json
 import shlex
 import time
 
-from harness import Lab
+from harness import JsonObject, Lab
 
 # What it says tells that it is the one that was started, and that its terminal is one.
 SHELL = """
@@ -63,3 +63,16 @@ def test_who_is_attached_to_it_keeps_it(lab: Lab) -> None:
     time.sleep(1.5)
     (answer, *_) = lab.arm(lab.plan("sh"))
     assert "docker attach" in answer["host1"], answer
+
+
+def test_a_move_that_is_rolled_back_leaves_it_its_terminal(lab: Lab) -> None:
+    run(lab)
+
+    def sabotage(plan: JsonObject) -> None:
+        lab.shell("host2", f"pkill -9 -f '[r]estore .*{plan['id']}'")
+
+    report = lab.move("sh", between=sabotage)
+    assert report["outcome"] == "rolled_back", report
+    assert "1: one on /dev/pts/0" in type_in(lab, "host1", "one")
+    lab.await_no_leftovers()
+    assert lab.shell("host2", "pgrep -af '[r]elocate_proxy runtime' || true") == ""

@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from relocate_cli import fleet
+from relocate_cli import fleet, hearing
 from relocate_cli.journal import Survey
 
 # Each run of `make test` has the same cases; `pytest --hypothesis-profile=search` looks for new ones.
@@ -103,6 +103,6 @@ def build(survey: Callable[..., Survey]) -> Callable[..., fleet.Fleet]:
     """Make a fleet of surveys."""
 
     def make(*surveys: Survey, drained: tuple[str, ...] = ()) -> fleet.Fleet:
-        return fleet.build(surveys, {"web": "203.0.113.5"}, drained)
+        return hearing.build(surveys, {"web": "203.0.113.5"}, drained)
 
     return make

@@ -72,3 +72,15 @@ def test_no_directory_is_named_by_what_is_no_id(said: str) -> None:
     for of in (paths.storage_dir, journal.journal_file, journal.outcome_file):
         with pytest.raises(ValueError, match="not the id"):
             of(said)
+
+
+@pytest.mark.parametrize("said", [0, False, [], {}, 7, "x" * (answers.LONGEST + 1), {"open": [{}] * 10_001}])
+def test_what_is_no_answer_is_that_hosts_alone(said: Any) -> None:
+    heard, unheard = answers.gather({"host1": said, "host2": opened()}, answers.remembered)
+    assert heard.keys() == {"host2"} and unheard.keys() == {"host1"}
+
+
+def test_a_reason_is_one_line_of_bounded_length() -> None:
+    said = {"results": [{"id": "move-1", "ok": False, "reason": "\x1b[2J\n" + "x" * 5000}]}
+    reason = answers.armed(json.dumps(said))["move-1"].reason
+    assert reason.isprintable() and len(reason) == 1000

@@ -47,14 +47,39 @@ WEB: dict[str, Any] = {
     ],
 )
 def test_who_waits_for_the_end_of_web(tmp_path: Path, line: str, waits: bool) -> None:
-    process = tmp_path / "77"
-    process.mkdir()
-    (process / "cmdline").write_bytes(line.replace(" ", "\0").encode() + b"\0")
-    (process / "cwd").symlink_to("/srv/shop")
-    (tmp_path / "self").mkdir()
+    process(tmp_path, 77, line.replace(" ", "\0").encode() + b"\0")
     (tmp_path / "78").mkdir()  # it has just ended
     found = list(clients.waiting(WEB, clients.running(tmp_path)))
     assert [client.pid for client in found] == ([77] if waits else [])
+
+
+def process(proc: Path, pid: int, line: bytes, namespace: str = "host") -> None:
+    """One of /proc. ``namespace``: two of one name are in one pid namespace."""
+    (proc / str(pid) / "ns").mkdir(parents=True)
+    (proc / str(pid) / "cmdline").write_bytes(line)
+    (proc / str(pid) / "cwd").symlink_to("/srv/shop")
+    for name in ("host", namespace):
+        (proc / name).touch()
+    (proc / str(pid) / "ns/pid").symlink_to(proc / namespace)
+    if not (proc / "self").exists():
+        (proc / "self/ns").mkdir(parents=True)
+        (proc / "self/ns/pid").symlink_to(proc / "host")
+
+
+def test_a_tenant_who_calls_his_program_docker_names_no_neighbour(tmp_path: Path) -> None:
+    process(tmp_path, 77, b"docker\0run\0--name\0web\0app:1\0", "tenant")
+    process(tmp_path, 78, b"\xff\n\0run\0--name\0web\0app:1\0")
+    assert clients.running(tmp_path) == []
+
+
+def test_of_a_line_of_megabytes_only_dockers_own_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "LINE_BYTES", 50)
+    process(tmp_path, 77, b"docker\0" + b"x" * clients.PROGRAM_BYTES + b"\0" + b"y" * 100)
+    process(tmp_path, 78, b"sleep\0" + b"x" * 100_000)
+    (client,) = clients.running(tmp_path)
+    assert client.pid == 77 and len(client.verb) < clients.PROGRAM_BYTES + 50
 
 
 def test_what_was_started_with_d_has_nobody_waiting_but_who_attached_later() -> None:

@@ -1,12 +1,9 @@
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from relocate_cli import fleet
 from relocate_cli.errors import RefusedError, UsageError
-from relocate_cli.journal import Survey
 
 Make = Callable[..., Any]
 
@@ -125,7 +122,13 @@ def test_a_drained_host_is_refused(build: Make, survey: Make, container: Make) -
         pool.move(pool.container("web"), pool.host("h2"), ttl=60)
 
 
-def test_a_document_of_another_version_is_named_not_a_traceback(survey: Make) -> None:
-    broken: Survey = replace(survey("h1"), document={"containers": [{"name": "web"}]})
-    with pytest.raises(UsageError, match="survey of h1"):
-        fleet.build([broken], {})
+def test_a_name_that_another_host_claims_stays_its_tenants(
+    build: Make, survey: Make, container: Make
+) -> None:
+    """host0 has refused the other an address, which is its obstacle."""
+    refused = [{"reason": "it has no virtual address: it runs on h1", "hint": "rename it"}]
+    pool = build(
+        survey("h1", container("web")), survey("h2", container("web", obstacles=refused)), survey("h3")
+    )
+    assert pool.container("web").host == "h1"
+    assert pool.move(pool.container("web"), pool.host("h3"), ttl=60).source == "h1"

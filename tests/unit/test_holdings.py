@@ -1,11 +1,14 @@
 """What processes are and hold: real ones where they can be made, else /proc as the kernel writes it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from relocate_proxy.survey.holdings import aio_events, droppable, held, strangers
+from relocate_proxy.survey.patience import ImpatientError, Patience
 
 
 @pytest.mark.parametrize(
@@ -109,3 +112,13 @@ def test_who_came_in_by_docker_exec_is_told_from_who_descends_from_the_first(tmp
     process(tmp_path, 107, 50, "", "of-the-host")
     pids = [str(pid) for pid in range(100, 109)]
     assert strangers(pids, tmp_path) == {"103": "worker --loop \ufffd?[2J"}
+
+
+@pytest.mark.parametrize("look", [held, strangers, droppable, aio_events])
+def test_no_look_outlasts_its_patience(look: Any, tmp_path: Path) -> None:
+    for file in ("maps", "smaps"):
+        (tmp_path / "1").mkdir(exist_ok=True)
+        (tmp_path / "1" / file).write_text("00400000-00401000 r-xp\n")
+    pids = [str(os.getpid()), "1"]
+    with pytest.raises(ImpatientError, match="its processes take longer"):
+        look(pids, tmp_path if look in (droppable, aio_events) else Path("/proc"), Patience(-1.0))

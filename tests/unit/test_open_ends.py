@@ -230,3 +230,16 @@ def test_what_moved_long_ago_is_not_called_rolled_back(world: World) -> None:
     assert not list(paths.JOURNAL.rglob("*.jsonl"))
     (ended,) = open_ends.recover({"host2": [Remembered("move-1", "target", "web", "v")]})["relocations"]
     assert (ended["outcome"], ended["target"], ended["needs_recover"]) == ("moved", "host2", False)
+
+
+def test_who_claims_anothers_part_in_a_relocation_leaves_it_open_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "JOURNAL", tmp_path)
+    monkeypatch.setattr(gateway, "restore_routes", lambda _: None)
+    monkeypatch.setattr(open_ends, "addresses", dict)
+    mine = Remembered("move-1", "source", "web", "203.0.113.64")
+    theirs = Remembered("move-1", "target", "web", "203.0.113.64")
+    found = open_ends.recover({"host1": [mine], "host2": [theirs], "liar": [mine, theirs]})["relocations"]
+    assert [(each["source"], each["target"]) for each in found] == [("host1", "host2"), ("liar", "liar")]
+    assert {each["outcome"] for each in found} == {"rolled_back"}

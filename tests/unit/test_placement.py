@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,11 @@ def test_the_more_different_host_is_likelier(build: Make, survey: Make, containe
     )
     first, second, _ = placement.prospects(fleet, fleet.container("web"), Settings())
     assert (first.host, second.host) == ("h3", "h2")
-    assert first.probability / second.probability == pytest.approx(np.exp((1 / 3) / 0.1), rel=1e-3)
+    assert first.unbounded / second.unbounded == pytest.approx(np.exp((1 / 3) / 0.1), rel=1e-3)
+    assert first.held and first.probability == pytest.approx(0.7) and not second.held
+    unbounded = replace(Settings(), selection=replace(Settings().selection, max_share=1.0))
+    (first, *_) = placement.prospects(fleet, fleet.container("web"), unbounded)
+    assert not first.held and first.probability == first.unbounded > 0.9
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     monkeypatch.setattr(preflight, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(holdings, "processes_of", lambda pid: [str(pid)])
     monkeypatch.setattr(
-        holdings, "strangers", lambda pids: {"41": "worker --loop", "42": "curl -f localhost"}
+        holdings, "strangers", lambda pids, patience: {"41": "worker --loop", "42": "curl -f localhost"}
     )
     return answers
 
@@ -231,7 +231,7 @@ def test_a_health_check_that_runs_is_no_obstacle(
 def test_a_health_check_that_the_engine_knows_a_moment_later_is_no_obstacle(
     entered: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holdings, "strangers", lambda pids: {"42": "curl"})
+    monkeypatch.setattr(holdings, "strangers", lambda pids, patience: {"42": "curl"})
     pids = iter([0, 0, 42])
 
     class Late(dict[str, Any]):
@@ -247,5 +247,5 @@ def test_a_health_check_that_has_ended_meanwhile_is_no_obstacle(
     entered: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter([{"42": "curl"}, {"43": "curl"}])
-    monkeypatch.setattr(holdings, "strangers", lambda pids: next(looks))
+    monkeypatch.setattr(holdings, "strangers", lambda pids, patience: next(looks))
     assert obstacles(inspected({"Healthcheck": {"Test": ["CMD", "curl"]}}, **RUNNING)) == []

@@ -164,3 +164,61 @@ def test_what_may_not_share_a_host_draws_again() -> None:
 def test_an_unknown_choice_is_refused() -> None:
     with pytest.raises(UsageError, match="no choice best"):
         probabilities([1.0], [True], choice="best")
+
+
+@given(
+    st.lists(st.floats(-1, 1), min_size=1, max_size=8),
+    st.sampled_from([name for name in CHOICES if name != "argmax"]),
+    st.floats(1e-3, 1),
+    st.floats(0.05, 1),
+)
+def test_no_host_is_chosen_more_often_than_its_bound(
+    delta: list[float], choice: str, temperature: float, share: float
+) -> None:
+    """What is above the bound lies on it, and what is below keeps its proportions: min(bound, c·P), c ≥ 1."""
+    every = np.ones(len(delta), dtype=bool)
+    options = {"choice": choice, "temperature": temperature}
+    free = probabilities(delta, every, max_share=1.0, **options)  # type: ignore[arg-type]
+    held = probabilities(delta, every, max_share=share, **options)  # type: ignore[arg-type]
+    bound = max(share, 1 / len(delta))
+    assert held.sum() == pytest.approx(1.0)
+    assert (held <= bound * (1 + 1e-9)).all()
+    below = held < bound * (1 - 1e-9)
+    if below.any() and free[below].max() > 1e-200:
+        growth = held[below & (free > 1e-200)] / free[below & (free > 1e-200)]
+        assert growth == pytest.approx(np.full(len(growth), growth[0]), rel=1e-6) and growth[0] >= 1 - 1e-9
+    assert (held[free >= bound] >= bound * (1 - 1e-9)).all()
+
+
+def test_a_host_that_makes_itself_attractive_does_not_draw_all() -> None:
+    """Δ = 1 by its own word, against two of .4 (the temperature is the default)."""
+    assert probabilities([1.0, 0.4, 0.4], [True] * 3, max_share=1.0)[0] > 0.99
+    assert probabilities([1.0, 0.4, 0.4], [True] * 3).tolist() == pytest.approx([0.7, 0.15, 0.15])
+
+
+def test_of_two_or_one_that_are_left_the_bound_is_their_even_share() -> None:
+    assert probabilities([1.0, 0.0], [True, True], max_share=0.1).tolist() == [0.5, 0.5]
+    assert probabilities([1.0, 0.0], [True, False], max_share=0.1).tolist() == [1.0, 0.0]
+    assert probabilities([1.0, 0.0], [False, False], max_share=0.1).tolist() == [0.0, 0.0]
+
+
+def test_equal_hosts_may_be_told_by_their_number() -> None:
+    delta, many = np.array([0.9, 0.2, 0.5]), np.array([1, 3, 2])
+    apart = probabilities(np.repeat(delta, many), np.ones(6, bool), max_share=0.4)
+    found = probabilities(delta, np.ones(3, bool), max_share=0.4, many=many)
+    assert np.repeat(found, many) == pytest.approx(apart)
+
+
+@pytest.mark.parametrize("together", [1, 40])
+def test_draws_respect_the_bound(together: int) -> None:
+    delta = np.array([[0.0, 1.0, 0.1, 0.3], *np.zeros((3, 4))])
+    told = probabilities(delta[0], [False, True, True, True], max_share=0.5)
+    rng = np.random.default_rng(8)
+    drawn = np.concatenate(
+        [
+            choose(*(delta, [0] * together, np.ones((together, 4), bool), [99] * 4), rng=rng, max_share=0.5)
+            for _ in range(4000 // together)
+        ]
+    )
+    seen = np.bincount(drawn, minlength=4)[1:]
+    assert stats.chisquare(seen, told[1:] * len(drawn)).pvalue > 1e-3

@@ -2,7 +2,10 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 from relocate_proxy import engine as engine_module
 from relocate_proxy import paths
 from relocate_proxy.engine import EngineError
-from relocate_proxy.survey import containers, survey
+from relocate_proxy.survey import containers, holdings, survey
 
 WEB: dict[str, Any] = {
     "Id": "ab" * 32,
@@ -134,6 +137,65 @@ def test_a_container_that_cannot_be_read_hides_no_other(engine: dict[str, Any]) 
     assert "could not be read" in odd["obstacles"][0]["reason"] and odd["obstacles"][0]["hint"]
 
 
+NAMED = "import ctypes; ctypes.CDLL(None).prctl(15, b'\\xff\\n\\x1b[2J'); print(flush=True); input()"
+
+
+def test_no_name_of_a_process_stops_a_survey(engine: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are no text, a line break and a terminal's command, in a process and on its command line."""
+    command = [sys.executable, "-c", NAMED, b"\xff\n"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert b"\xff" in Path(f"/proc/{process.pid}/comm").read_bytes()
+        monkeypatch.setattr(holdings, "processes_of", lambda pid: [str(process.pid)])
+        (web,) = survey.survey(light=True)["containers"]
+        process.communicate(b"\n")
+    assert (web["name"], web["obstacles"]) == ("web", []) and web["memory_bytes"] > 0
+
+
+def test_a_container_with_too_much_to_see_delays_nobody(
+    engine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has that as its obstacle; and who has less to see comes first."""
+    many = {**WEB, "Id": "cd" * 32, "Name": "/many", "State": {**WEB["State"], "Pid": 2}}
+    engine["/containers/json"] = [{"Id": many["Id"]}, {"Id": WEB["Id"]}]
+    engine[f"/containers/{many['Id']}/json"] = many
+    crowd = {1: ["1"], 2: ["1"] * 10_000}
+    monkeypatch.setattr(holdings, "processes_of", lambda pid: crowd.get(pid, []))
+    monkeypatch.setattr(containers, "CONTAINER_SECONDS", 0.2)
+    seen: list[int] = []
+    real = containers.container
+
+    def watched(inspect: Any, around: Any, patience: Any) -> Any:
+        seen.append(inspect["State"]["Pid"])
+        return real(inspect, around, patience)
+
+    monkeypatch.setattr(containers, "container", watched)
+    begun = time.monotonic()
+    found, web = survey.survey(light=True)["containers"]
+    assert time.monotonic() - begun < 2.0
+    assert seen == [1, 2]
+    assert (found["name"], web["name"], web["obstacles"]) == ("many", "web", [])
+    (only,) = found["obstacles"]
+    assert "longer than 0.2 s to look at" in only["reason"]
+
+
+def test_of_the_labels_only_ours_leave_the_host_and_none_is_long(engine: dict[str, Any]) -> None:
+    labels = {"relocate.enable": "true", "relocate.group": "g" * 5000, "token": "secret", "relocate.x": "y"}
+    engine[f"/containers/{WEB['Id']}/json"] = {**WEB, "Config": {**WEB["Config"], "Labels": labels}}
+    document = survey.survey(light=True)
+    assert "secret" not in json.dumps(document)
+    assert document["containers"][0]["labels"] == {"relocate.enable": "true", "relocate.group": "g" * 256}
+
+
+def test_obstacles_without_end_are_told_so_far(
+    engine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [{"reason": f"process {pid} of it is being traced", "hint": ""} for pid in range(5000)]
+    monkeypatch.setattr(holdings, "held", lambda pids, patience: many)
+    (web,) = survey.survey(light=True)["containers"]
+    assert len(web["obstacles"]) == containers.MOST_OBSTACLES
+
+
 def test_what_is_not_published_yet_stops_no_survey(engine: dict[str, Any]) -> None:
     ports = {"80/tcp": [{"HostIp": "0.0.0.0"}, {"HostIp": "::", "HostPort": ""}], "81/tcp": None}
     engine[f"/containers/{WEB['Id']}/json"] = {**WEB, "NetworkSettings": {"Networks": None, "Ports": ports}}
@@ -158,8 +220,7 @@ def test_a_layer_of_many_files_is_read_so_far_only(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(containers, "WALK_ENTRIES", 10)
     assert 0 < containers.written(inspect) < whole
     monkeypatch.setattr(containers, "WALK_ENTRIES", 1000)
-    monkeypatch.setattr(containers, "WALK_SECONDS", -1.0)
-    assert containers.written(inspect) < whole
+    assert containers.written(inspect, seconds=-1.0) < whole
     assert containers.written({"GraphDriver": None}) == 0
 
 

@@ -20,11 +20,13 @@ def test_each_host_does_its_own_part_of_a_step_and_a_failure_is_one_moves_own(
         raise source.SourceError("no\nroom")
 
     monkeypatch.setattr(source, "arm", refuse)
-    monkeypatch.setattr(target, "arm", lambda identity, vip, recovers: done.append((identity, vip)))
+    monkeypatch.setattr(
+        target, "arm", lambda identity, container, vip, recovers: done.append((identity, vip))
+    )
     moves = [
-        {"id": "move-1", "source": "host1", "target": "host2", "vip": "203.0.113.64"},
-        {"id": "move-2", "source": "host2", "target": "host1", "vip": "203.0.113.65"},
-        {"id": "move-3", "source": "host2", "target": "host3", "vip": "203.0.113.66"},
+        {"id": "move-1", "container": "web", "source": "host1", "target": "host2", "vip": "203.0.113.64"},
+        {"id": "move-2", "container": "web", "source": "host2", "target": "host1", "vip": "203.0.113.65"},
+        {"id": "move-3", "container": "web", "source": "host2", "target": "host3", "vip": "203.0.113.66"},
     ]
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"host": "host1", "moves": moves})))
     assert verbs.arm([]) == 0

@@ -155,3 +155,17 @@ def test_a_light_survey_forgets_neither_features_nor_what_criu_needs(
         del entry.document["features"], entry.document["criu"]
     assert "lacks avx2" in relocate("move", "web", "--to", "h2").err
     assert "lacks avx2" in relocate("target", "web").out
+
+
+def test_target_says_when_the_bound_holds_a_host(
+    relocate: Run, hosts: Any, survey: Run, container: Run
+) -> None:
+    """h3 says that it is like no other."""
+    hosts.has(survey("h1", container("web")), survey("h2"), survey("h3"), survey("h4"))
+    said = {"C": {"kernel": "made up"}, "N": {"bridges": ["x"]}, "S": {"ssh": "0"}}
+    hosts.surveys["h3"].document["features"].update(said)
+    ended = relocate("target", "web")
+    assert "h3 would be chosen with 100.0%" in ended.err and "max_share = 0.7 holds it" in ended.err
+    told = {entry["host"]: entry for entry in relocate("target", "web", "--json").document["hosts"]}
+    assert told["h3"]["probability"] == pytest.approx(0.7)
+    assert told["h3"]["probability_unbounded"] > 0.99

@@ -1,8 +1,10 @@
 """The smaller verbs, against hosts that answer from memory."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,31 @@ def test_metrics_tell_the_schedule_only_if_asked(relocate: Run, hosts: Any) -> N
     assert (
         'relocate_next_relocation_timestamp_seconds{container="web"}' in relocate("metrics", "--schedule").out
     )
+
+
+def test_nobody_else_reads_when_a_container_moves_next(
+    relocate: Run, hosts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mode(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    before = os.umask(0o022)
+    try:
+        relocate("tick")
+        told, secret = tmp_path / "relocate.prom", tmp_path / "schedule.prom"
+        assert relocate("metrics", "-o", str(told)).code == 0
+        assert relocate("metrics", "--schedule", "-o", str(secret)).code == 0
+        modes = [mode(told), mode(secret)]
+        secret.chmod(0o644)
+        relocate("metrics", "--schedule", "-o", str(secret))
+        modes.append(mode(secret))
+    finally:
+        os.umask(before)
+    assert modes == [0o644, 0o600, 0o640]  # the operator chose a group for the last
+    state = tmp_path / "state"
+    assert mode(state) == 0o700
+    assert {path.name for path in state.iterdir()} >= {"journal.sqlite", "lock"}
+    assert {mode(path) for path in state.iterdir()} == {0o600}
 
 
 def test_config_show_names_the_origin_of_each_value(
@@ -256,3 +283,17 @@ def test_ctrl_c_gets_a_line_too(relocate: Run, monkeypatch: pytest.MonkeyPatch) 
     ended = relocate("tick")
     assert (ended.code, ended.out) == (130, "")
     assert ended.err == "relocate: interrupted (`relocate recover --check` says what is open)\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{}, {"taken_at": "now"}, {"taken_at": 1.0, "containers": [{}]}, {"taken_at": 1.0, "features": 7}],
+)
+def test_a_host_that_answers_nonsense_is_named_and_the_others_are_surveyed(
+    relocate: Run, hosts: Any, survey: Run, container: Run, said: dict[str, Any]
+) -> None:
+    hosts.has(survey("h1", container("web")), replace(survey("h2"), document=said), survey("h3"))
+    ended = relocate("survey")
+    assert ended.code == 3 and "h2" in ended.out and "not understood" in ended.out
+    assert relocate("move", "web", "--to", "h3").code == 0
+    assert relocate("move", "web", "--to", "h2").code == 3

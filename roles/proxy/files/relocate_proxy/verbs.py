@@ -62,7 +62,7 @@ def arm(arguments: list[str]) -> int:
         from relocate_proxy.host import source, target
 
         if move["target"] == document["host"]:
-            target.arm(move["id"], move["vip"], move.get("recovers"))
+            target.arm(move["id"], move["container"], move["vip"], move.get("recovers"))
         elif "recovers" not in move:
             source.arm(move["id"])
 

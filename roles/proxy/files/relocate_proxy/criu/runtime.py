@@ -288,7 +288,7 @@ class Keeper:
 
     def _why(self) -> str:
         if self.call.log and self.call.log.exists():
-            for line in reversed(self.call.log.read_text().splitlines()):
+            for line in reversed(self.call.log.read_text(errors="replace").splitlines()):
                 with contextlib.suppress(ValueError, KeyError):
                     return "runc restore: " + " ".join(str(json.loads(line)["msg"]).split())
         return "runc restore failed"

@@ -178,7 +178,7 @@ def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
     try:
         Parked.wait_for(record.socket, ARM_SECONDS, lambda: units.is_active(unit)).close()
     except ParkedError as error:
-        words = record.log.read_text().splitlines()[-1:] if record.log.exists() else []
+        words = record.log.read_text(errors="replace").splitlines()[-1:] if record.log.exists() else []
         raise SourceError(f"{error} {' '.join(words)}".strip()) from None
 
 

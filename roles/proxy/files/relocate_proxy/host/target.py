@@ -16,7 +16,7 @@ from typing import Any
 from relocate_proxy import engine, paths
 from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu.parked import Parked, ParkedError
-from relocate_proxy.host import endpoints, enrolment
+from relocate_proxy.host import admission, endpoints, enrolment
 from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, logs, units, vips
@@ -37,18 +37,19 @@ class TargetError(Exception):
     """This step failed; nothing of the copy has executed."""
 
 
-def arm(relocation: str, vip: str, recovers: str | None = None) -> None:
+def arm(relocation: str, container: str, vip: str, recovers: str | None = None) -> None:
     """Create the container here and park its restore in front of CRIU.
 
-    After the source's `offer`, whose configuration it reads; or of a container of which only the images of
-    the relocation ``recovers`` are left. Raises TargetError, NetworkError, ShapeError, StorageError,
-    EngineError or OSError; nothing of it is left here then.
+    After the source's `offer`, whose configuration it reads and judges for itself; or of a container of which
+    only the images of the relocation ``recovers`` are left. Raises TargetError, SpecificationError,
+    NetworkError, VolumeError, StorageError, EngineError or OSError; nothing of it is left here then.
     """
     shared.require()
     area = StorageArea(recovers or relocation)
     try:
-        specification, configuration = area.read_configuration()
-        name = str(specification["name"])
+        said, configuration = area.read_configuration()
+        specification = admission.admit(said, container)
+        name = container
         for stale in unfired(TargetRecord, name):
             destroy(stale)
         if engine.find(name):
@@ -125,12 +126,14 @@ def _copies(facts: TargetFacts, dumped: Dumped) -> list[layer.Packed | None]:
 
 
 def _take_over(area: StorageArea, facts: TargetFacts) -> None:
-    """Make complete images, written for a target that never ran them, ready for this one's address."""
+    """Make complete images, written for a target that never ran them, ready for this one's addresses."""
     vote = _stored_vote(area)
     copies = _copies(facts, vote.dumped)
     if vote.images and area.digest(copies) != vote.images:
         raise TargetError("the stored images are not what was dumped")
     old, new = (vote.dumped.new_ip, *vote.dumped.others), (facts.address, *facts.others)
+    if len(old) != len(new):
+        raise TargetError(f"it was in {len(old)} networks, and is in {len(new)} here")
     images.rewrite_addresses(area.images / "files.img", dict(zip(old, new, strict=True)))
     dumped = replace(vote.dumped, new_ip=facts.address, others=facts.others)
     area.write_vote(Vote(dumped, area.digest(copies) if vote.images else ""))
@@ -194,7 +197,7 @@ def _start_error(directory: Path, container: str) -> str:
     keeper = paths.TARGETS / container / "keeper.error"
     for log in (keeper, directory / "start.log"):
         with suppress(OSError):
-            for line in log.read_text().splitlines():
+            for line in log.read_text(errors="replace").splitlines():
                 if line.strip():
                     return line.removeprefix("Error response from daemon: ").strip()
     return ""

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from relocate_proxy import paths
+from relocate_proxy.protocol.messages import REASON_CHARACTERS
 from relocate_proxy.survey import preflight
 
-CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}\Z")
+LONGEST = 16 << 20  # characters of an answer
+MOST = 10_000  # entries of one
 SILENT = "it did not answer"
 T = TypeVar("T")
 
@@ -55,7 +58,7 @@ def gather(said: Mapping[str, Any], read: Callable[[Any], T]) -> tuple[dict[str,
     unheard: dict[str, str] = {}
     for host, text in said.items():
         try:
-            if not text:
+            if text is None or text == "":
                 raise AnswerError(SILENT)
             heard[host] = read(text)
         except AnswerError as error:
@@ -95,7 +98,7 @@ def armed(text: Any) -> dict[str, Armed]:
         identity = _text(entry, "id", lambda said: bool(paths.IDENTITY.match(said)))
         if not isinstance(entry.get("ok"), bool):
             raise AnswerError("its answer has a malformed ok")
-        found[identity] = Armed(entry["ok"], _text(entry, "reason", lambda _: True))
+        found[identity] = Armed(entry["ok"], _line(_text(entry, "reason", lambda _: True)))
     return found
 
 
@@ -115,6 +118,8 @@ def is_address(text: str) -> bool:
 
 def _document(text: Any) -> dict[str, Any]:
     """The object that a host printed; Ansible may have parsed it already."""
+    if isinstance(text, str) and len(text) > LONGEST:
+        raise AnswerError("its answer is too long")
     try:
         document = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):
@@ -128,7 +133,14 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = document.get(key)
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise AnswerError(f"its answer has no list {key}")
+    if len(found) > MOST:
+        raise AnswerError(f"its answer's list {key} is too long")
     return found
+
+
+def _line(said: str) -> str:
+    """A reason, which others are told: one line of bounded length that moves no cursor."""
+    return "".join(c if c.isprintable() else " " for c in said[:REASON_CHARACTERS])
 
 
 def _text(entry: dict[str, Any], key: str, is_right: Callable[[str], bool]) -> str:

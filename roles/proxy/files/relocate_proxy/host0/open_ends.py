@@ -55,7 +55,8 @@ def recover(
         with contextlib.suppress(OSError):  # what has ended must be told; the next run puts away
             journal.put_away(journal.at_hand(), time.time())
     queued = {move["id"] for batch in batches.every() for move in batch.queued}
-    endings = (_ending(identity, sides, identity in queued) for identity, sides in remembered.items())
+    claims = ((identity, sides) for identity, all_sides in remembered.items() for sides in all_sides)
+    endings = (_ending(identity, sides, identity in queued) for identity, sides in claims)
     waiting, known = journal.pending(mine), addresses()
     return {
         "open": found,
@@ -116,16 +117,27 @@ def _ended(identity: str) -> bool:
     return journal.is_final(read_journal(identity))
 
 
-def _by_relocation(heard: Mapping[str, list[Remembered]]) -> dict[str, dict[str, tuple[str, Remembered]]]:
-    """Who remembers what: by id and side, the host and what it says."""
-    found: dict[str, dict[str, tuple[str, Remembered]]] = {}
+Sides = dict[str, tuple[str, Remembered]]
+
+
+def _by_relocation(heard: Mapping[str, list[Remembered]]) -> dict[str, list[Sides]]:
+    """Who remembers what: by id and side, the host and what it says.
+
+    A relocation has one source and one target. Where two hosts say that they are it, both are told how it has
+    ended: which of them lies is not known here, and the other's part must not stay open for that.
+    """
+    found: dict[str, list[Sides]] = {}
     for host, entries in heard.items():
         for entry in entries:
-            found.setdefault(entry.id, {})[entry.side] = (host, entry)
+            claims = found.setdefault(entry.id, [])
+            sides = next((each for each in claims if entry.side not in each), None)
+            if sides is None:
+                claims.append(sides := {})
+            sides[entry.side] = (host, entry)
     return found
 
 
-def _ending(identity: str, sides: Mapping[str, tuple[str, Remembered]], queued: bool) -> dict[str, Any]:
+def _ending(identity: str, sides: Sides, queued: bool) -> dict[str, Any]:
     """How a relocation that a source or a target remembers has ended; one that was never fired is rolled
     back. ``queued``: a batch that is under way has yet to begin it."""
     entry = next(iter(sides.values()))[1]

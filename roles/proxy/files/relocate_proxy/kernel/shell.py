@@ -22,7 +22,9 @@ def run(command: list[str], stdin: str = "") -> str:
     tool.
     """
     try:
-        ended = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, errors="replace", check=False
+        )
     except FileNotFoundError as error:
         raise ToolError(command[0], NOT_THERE, str(error.strerror)) from None
     if ended.returncode:

@@ -6,7 +6,6 @@ is used.
 """
 
 import json
-import math
 import re
 import socket
 import types
@@ -17,6 +16,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 from relocate_proxy import paths
 
+LARGEST = 1e300  # a number that was sent may be an integer of a thousand digits, which no float can hold
 Shape = TypeVar("Shape")
 Rule = Callable[[Any], bool]
 
@@ -110,7 +110,7 @@ def _field(hint: Any, value: Any, name: str) -> Any:
         return None if value is None else _field(inner, value, name)
     if origin is tuple and isinstance(value, list):
         return tuple(_field(arguments[0], each, name) for each in value)
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
+    if hint is float and type(value) in (int, float) and abs(value) <= LARGEST:  # not so of NaN
         return float(value)
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
         return read(hint, value)

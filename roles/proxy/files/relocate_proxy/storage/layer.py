@@ -268,7 +268,7 @@ def _demand(digest: str, expected: str, path: Path) -> None:
         raise OSError(f"{path.name} on the shared storage is not what the source wrote")
 
 
-def _listing(text: bytes, plain: bool) -> Changes:
+def _listing(text: bytes, plain: bool = False) -> Changes:
     """Raises OSError unless it is made of names that lie below a root."""
     if len(text) > LISTING_BYTES:
         raise OSError("the layer's listing is too long")

@@ -4,7 +4,7 @@ moved.
 
 The engine does not say who is attached, and what `docker inspect` says of the creation (AttachStdout) is true
 of many that run detached: all of `docker compose` and of `docker create`. Clients on other machines are not
-seen.
+seen; nor are those in a container, where any tenant may call a program docker, and name his neighbours.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ from typing import Any
 
 PROGRAMS = {"docker", "docker-compose"}
 VALUED = {"-H", "--host", "-c", "--context", "--config", "-l", "--log-level"}
+PROGRAM_BYTES = 4096
+LINE_BYTES = 1 << 20
 PROJECT = "com.docker.compose.project"
 
 
@@ -32,9 +34,10 @@ class Client:
 def running(proc: Path = Path("/proc")) -> list[Client]:
     """Every one of this host, whoever started it."""
     found = []
+    ours = (proc / "self/ns/pid").stat().st_ino
     for process in proc.iterdir():
         with contextlib.suppress(OSError):  # it has ended
-            if process.name.isdecimal() and (client := _client(process)):
+            if process.name.isdecimal() and (client := _client(process, ours)):
                 found.append(client)
     return found
 
@@ -58,11 +61,15 @@ def waiting(inspect: dict[str, Any], clients: Iterable[Client]) -> Iterator[Clie
             yield client
 
 
-def _client(process: Path) -> Client | None:
-    line = (process / "cmdline").read_bytes().decode(errors="replace")
-    words = line.rstrip("\0").split("\0")
-    if Path(words[0]).name not in PROGRAMS:
+def _client(process: Path, namespace: int) -> Client | None:
+    with (process / "cmdline").open("rb") as stream:
+        line = stream.read(PROGRAM_BYTES)
+        if Path(line.partition(b"\0")[0].decode(errors="replace")).name not in PROGRAMS:
+            return None
+        line += stream.read(LINE_BYTES)
+    if (process / "ns/pid").stat().st_ino != namespace:
         return None
+    words = line.decode(errors="replace").rstrip("\0").split("\0")
     verb, rest = _verb(words[1:])
     if verb == "container":
         verb, rest = _verb(rest)

@@ -1,10 +1,15 @@
 """What the processes of a container are and hold, as /proc tells it: what CRIU cannot dump, what another host
-may not restore, and who is there without descending from the container's first process."""
+may not restore, and who is there without descending from the container's first process.
+
+A tenant decides how many processes, mappings and open files there are, and what bytes are in their names: who
+asks gives it so much patience, and raises ImpatientError with it."""
 
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from relocate_proxy.survey.patience import Patience
 
 PROC = Path("/proc")
 # What CRIU 4.2.1 dumps: protocols as the kernel names them (sockfs's xattr), anonymous inodes as /proc does.
@@ -30,26 +35,27 @@ def processes_of(pid: int, proc: Path = PROC) -> list[str]:
     try:
         lines = (proc / str(pid) / "cgroup").read_text(errors="replace").splitlines()
         group = next(line.removeprefix("0::/") for line in lines if line.startswith("0::"))
-        return Path("/sys/fs/cgroup", group, "cgroup.procs").read_text().split()
+        return Path("/sys/fs/cgroup", group, "cgroup.procs").read_text(errors="replace").split()
     except (OSError, StopIteration):
         return [str(pid)]
 
 
-def held(pids: Iterable[str], proc: Path = PROC) -> list[dict[str, str]]:
+def held(pids: Iterable[str], proc: Path = PROC, patience: Patience | None = None) -> list[dict[str, str]]:
     """What processes of a container hold that cannot be dumped, as ``obstacles`` says it, each kind once."""
-    found = {finding for pid in pids for finding in _held(proc, pid)}
+    patience = patience or Patience()
+    found = {finding for pid in pids for finding in _held(proc, pid, patience)}
     return [{"reason": reason, "hint": hint} for reason, hint in sorted(found)]
 
 
-def strangers(pids: Iterable[str], proc: Path = PROC) -> dict[str, str]:
+def strangers(pids: Iterable[str], proc: Path = PROC, patience: Patience | None = None) -> dict[str, str]:
     """Processes of a container that entered it from outside (`docker exec`), each pid with its command.
 
     CRIU dumps what descends from the first process, so these would end with the move. Left out are zombies,
     and runc itself before it has become what it was asked for.
     """
-    known = list(pids)
+    known = set(pids)
     found = {}
-    for pid in known:
+    for pid in (patience or Patience()).over(sorted(known, key=int)):
         status = _status(proc, pid)
         inside = status.get("NSpid", "").split()
         entered = len(inside) > 1 and inside[-1] != "1" and status.get("PPid") not in known
@@ -62,35 +68,37 @@ def strangers(pids: Iterable[str], proc: Path = PROC) -> dict[str, str]:
     return found
 
 
-def droppable(pids: Iterable[str], proc: Path = PROC) -> bool:
+def droppable(pids: Iterable[str], proc: Path = PROC, patience: Patience | None = None) -> bool:
     """Whether a process has memory that the kernel may drop (mmap(2): MAP_DROPPABLE, Linux 6.11), which an
     older kernel cannot restore. glibc 2.41 keeps the state of getrandom(2) in it where the kernel has it."""
-    return any(_has_flag(proc / pid / "smaps", "dp") for pid in pids)
+    patience = patience or Patience()
+    return any(_has_flag(proc / pid / "smaps", "dp", patience) for pid in pids)
 
 
-def aio_events(pids: Iterable[str], proc: Path = PROC) -> int:
+def aio_events(pids: Iterable[str], proc: Path = PROC, patience: Patience | None = None) -> int:
     """For how many events the smallest of their AIO contexts (io_setup(2)) was made; 0 if they have none.
 
     A kernel with more possible processors than a quarter of it makes a larger one, which CRIU refuses.
     """
-    rings = [size for pid in pids for size in _rings(proc / pid / "maps")]
+    patience = patience or Patience()
+    rings = [size for pid in pids for size in _rings(proc / pid / "maps", patience)]
     # The kernel doubles what it is asked for, adds two, and fills whole pages (fs/aio.c).
     return min((((size - RING_HEADER_BYTES) // RING_EVENT_BYTES - 2) // 2 for size in rings), default=0)
 
 
-def _rings(maps: Path) -> Iterator[int]:
+def _rings(maps: Path, patience: Patience) -> Iterator[int]:
     """Bytes of each AIO context of a process, none when it has ended."""
     with contextlib.suppress(OSError), maps.open(errors="replace") as lines:
-        for line in lines:
+        for line in patience.over(lines):
             if "/[aio]" in line:
                 begin, _, end = line.split()[0].partition("-")
                 yield int(end, 16) - int(begin, 16)
 
 
-def _has_flag(smaps: Path, flag: str) -> bool:
+def _has_flag(smaps: Path, flag: str, patience: Patience) -> bool:
     """Reads no further than it must: the kernel walks a mapping's pages to write its lines."""
     with contextlib.suppress(OSError), smaps.open(errors="replace") as lines:  # unless it has ended
-        return any(line.startswith("VmFlags:") and flag in line.split() for line in lines)
+        return any(line.startswith("VmFlags:") and flag in line.split() for line in patience.over(lines))
     return False
 
 
@@ -106,13 +114,14 @@ def _status(proc: Path, pid: str) -> dict[str, str]:
 def _command(proc: Path, pid: str) -> str:
     """A process's command line, fit for a line on a terminal; "" when it has none."""
     try:
-        words = (proc / pid / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
+        with (proc / pid / "cmdline").open("rb") as stream:  # which may be megabytes
+            words = stream.read(4 * COMMAND_LETTERS).decode(errors="replace").replace("\0", " ").strip()
     except OSError:
         return ""
     return "".join(letter if letter.isprintable() else "?" for letter in words[:COMMAND_LETTERS])
 
 
-def _held(proc: Path, pid: str) -> Iterator[Finding]:
+def _held(proc: Path, pid: str, patience: Patience) -> Iterator[Finding]:
     process = proc / pid
     with contextlib.suppress(OSError):  # it has ended
         if _status(proc, pid).get("TracerPid", "0") != "0":
@@ -121,7 +130,7 @@ def _held(proc: Path, pid: str) -> Iterator[Finding]:
             yield "it has a user namespace", "do without: it is a sandbox's, or the engine's userns-remap"
         device = (process / "root").stat().st_dev
         root = os.major(device) << 20 | os.minor(device)  # as the kernel writes it
-        for descriptor in (process / "fd").iterdir():
+        for descriptor in patience.over((process / "fd").iterdir()):
             with contextlib.suppress(OSError):
                 if kind := _undumpable(descriptor, root):
                     hint = REMEDIES.get(kind, "let the program close it, or do without it")

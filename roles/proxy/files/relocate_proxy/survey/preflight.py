@@ -10,13 +10,14 @@ from relocate_proxy import engine
 from relocate_proxy.belongings import volumes
 from relocate_proxy.engine import EngineError
 from relocate_proxy.protocol.messages import MOST_NETWORKS
-from relocate_proxy.survey import clients, holdings
+from relocate_proxy.survey import clients, confinement, holdings
+from relocate_proxy.survey.confinement import DriverOf, Permits, SpecificationError, travelling
 from relocate_proxy.survey.holdings import Finding
 from relocate_proxy.survey.holdings import held as held  # for who asks the one question and the other
+from relocate_proxy.survey.patience import Patience
 from relocate_proxy.survey.surroundings import Surroundings
 
 LABEL = "relocate.enable"
-RUNTIMES = {"", "runc", "io.containerd.runc.v2"}
 ANY_ADDRESS = {"", "0.0.0.0", "::"}
 NO_NETWORKS = {"host", "null"}  # drivers of the networks "host" and "none"
 ALONE = Surroundings()
@@ -24,7 +25,9 @@ LOOKS = 10  # starting an exec may take the engine a second
 LOOK_SECONDS = 0.1
 
 
-def obstacles(inspect: dict[str, Any], around: Surroundings = ALONE) -> list[dict[str, str]]:
+def obstacles(
+    inspect: dict[str, Any], around: Surroundings = ALONE, patience: Patience | None = None
+) -> list[dict[str, str]]:
     """Why the container cannot move and what its tenant would have to change; empty when it can.
 
     ``inspect`` is the engine's document of one container; if it runs here, its processes are looked at too.
@@ -34,12 +37,27 @@ def obstacles(inspect: dict[str, Any], around: Surroundings = ALONE) -> list[dic
     ...            "NetworkSettings": {"Networks": {"bridge": {}}}})[0]["reason"]
     'it is privileged'
     """
-    checks = (_label, _isolation, _devices, _network, _ports, _binds, _process, _entered)
-    found = [finding for check in checks for finding in check(inspect)]
+    mounted = travelling(each.name for each in volumes.mounted(inspect))
+    found = specified(inspect, around.permits, mounted)
+    found += [finding for check in (_binds, _state) for finding in check(inspect)]
+    found += _entered(inspect, patience or Patience())
     found += [
         finding for check in (_shared, _drivers, _volumes, _awaited) for finding in check(inspect, around)
     ]
-    return [{"reason": reason, "hint": hint} for reason, hint in found]
+    return [{"reason": reason, "hint": hint} for reason, hint in dict.fromkeys(found)]
+
+
+def specified(document: dict[str, Any], permits: Permits, driver_of: DriverOf) -> list[Finding]:
+    """Of these obstacles, those that stand in what the container is created from, wherever that is: a target
+    asks again, since it does not believe the source. Pure. Raises SpecificationError if it is malformed.
+
+    ``driver_of``: the driver of a volume where this is asked, "" if there is no such volume.
+    """
+    try:
+        found = [finding for check in (_label, _network, _ports) for finding in check(document)]
+        return found + list(confinement.findings(_host(document), permits, driver_of))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SpecificationError(f"its configuration is not the engine's: {error}") from None
 
 
 def enabled(labels: dict[str, str]) -> bool:
@@ -54,39 +72,6 @@ def _host(inspect: dict[str, Any]) -> dict[str, Any]:
 def _label(inspect: dict[str, Any]) -> Iterator[Finding]:
     if not enabled(inspect["Config"].get("Labels") or {}):
         yield f"it has no label {LABEL}=true", f"start it with --label {LABEL}=true"
-
-
-def _isolation(inspect: dict[str, Any]) -> Iterator[Finding]:
-    host = _host(inspect)
-    if host.get("Privileged"):
-        yield (
-            "it is privileged",
-            "start it without --privileged; give it the capabilities that it needs by --cap-add",
-        )
-    for key, option in (("PidMode", "pid"), ("IpcMode", "ipc"), ("UTSMode", "uts"), ("UsernsMode", "userns")):
-        mode = host.get(key) or ""
-        if mode == "host":
-            yield f"it shares the host's {option} namespace", f"start it without --{option}=host"
-        elif mode.startswith("container:"):
-            yield (
-                f"it shares another container's {option} namespace",
-                f"start it without --{option}=container:…",
-            )
-    if host.get("IpcMode") == "shareable":
-        yield (
-            "its /dev/shm is the engine's (--ipc shareable), and its files would stay behind",
-            'start it with --ipc private, or without "default-ipc-mode" in the engine\'s daemon.json',
-        )
-    if (host.get("Runtime") or "") not in RUNTIMES:
-        yield f"its runtime is {host['Runtime']}", "start it with the default runtime, runc"
-
-
-def _devices(inspect: dict[str, Any]) -> Iterator[Finding]:
-    host = _host(inspect)
-    for device in host.get("Devices") or []:
-        yield f"it holds the device {device.get('PathOnHost', '?')}", "start it without --device"
-    if host.get("DeviceRequests"):
-        yield "it holds a GPU", "start it without --gpus"
 
 
 def _network(inspect: dict[str, Any]) -> Iterator[Finding]:
@@ -106,8 +91,6 @@ def _network(inspect: dict[str, Any]) -> Iterator[Finding]:
                 f"its address in {name} is fixed",
                 "start it without --ip: it gets a new address with each move",
             )
-    if _host(inspect).get("Links"):
-        yield "it uses --link", "use a user-defined network instead"
 
 
 def _ports(inspect: dict[str, Any]) -> Iterator[Finding]:
@@ -150,9 +133,7 @@ def _volumes(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]
                 )
 
 
-def _process(inspect: dict[str, Any]) -> Iterator[Finding]:
-    if _host(inspect).get("AutoRemove"):
-        yield "it is removed when it ends (--rm), which would be lost", "start it without --rm"
+def _state(inspect: dict[str, Any]) -> Iterator[Finding]:
     state = inspect.get("State") or {}
     if state.get("Paused"):
         yield "it is paused", "let it go on: docker unpause"
@@ -160,17 +141,17 @@ def _process(inspect: dict[str, Any]) -> Iterator[Finding]:
         yield "it is about to be started again", "see why it ends: docker logs"
 
 
-def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
+def _entered(inspect: dict[str, Any], patience: Patience) -> Iterator[Finding]:
     """Processes that `docker exec` started, but for the health check: that one ends with the move, and the
     engine of the target starts the next."""
     pid = (inspect.get("State") or {}).get("Pid") or 0
-    found = holdings.strangers(holdings.processes_of(pid)) if pid else {}
+    found = holdings.strangers(holdings.processes_of(pid), patience=patience) if pid else {}
     command = _health_command(inspect["Config"])
-    for _ in range(LOOKS):
+    for _ in patience.over(range(LOOKS)):
         if found and command:
-            checks = _health_checks(inspect["Id"], command)
+            checks = _health_checks(inspect["Id"], command, patience)
             time.sleep(LOOK_SECONDS)  # the engine learns a moment late which process its check is
-            left = holdings.strangers(holdings.processes_of(pid))
+            left = holdings.strangers(holdings.processes_of(pid), patience=patience)
             found = {process: left[process] for process in found if process in left.keys() - checks}
     for process, name in found.items():
         yield (
@@ -179,11 +160,11 @@ def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _health_checks(identity: str, command: list[str]) -> set[str]:
+def _health_checks(identity: str, command: list[str], patience: Patience) -> set[str]:
     """Pids of the container's health check, which the engine runs as an exec; empty if it does not say."""
     found: set[str] = set()
     with contextlib.suppress(EngineError):
-        for session in engine.look_up(f"/containers/{identity}/json").get("ExecIDs") or []:
+        for session in patience.over(engine.look_up(f"/containers/{identity}/json").get("ExecIDs") or []):
             with contextlib.suppress(EngineError):  # it has ended
                 document = engine.look_up(f"/exec/{session}/json")
                 process = document["ProcessConfig"]

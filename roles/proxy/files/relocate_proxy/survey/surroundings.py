@@ -1,16 +1,17 @@
 """What on its host keeps a container where it is: those who share its namespaces, the kinds of its networks,
 and who waits for its end."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from relocate_proxy import engine, paths
 from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.engine import EngineError
-from relocate_proxy.survey import clients
+from relocate_proxy.survey import clients, confinement
 from relocate_proxy.survey.clients import Client
+from relocate_proxy.survey.confinement import Permits
 
 JsonObject = dict[str, Any]
 
@@ -30,6 +31,7 @@ class Surroundings:
     fixed: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, JsonObject] = field(default_factory=dict)
     users: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    permits: Permits = confinement.NOTHING
 
     @property
     def no_bridges(self) -> dict[str, str]:
@@ -54,12 +56,19 @@ def running() -> list[JsonObject]:
     A container that is arriving or has just gone is left out: the engine would not answer for the one until
     its relocation has ended, and does not know the other. Raises EngineError.
     """
-    documents = []
-    for entry in engine.look_up("/containers/json"):
-        if not (paths.TARGETS / entry["Id"]).exists():
-            with contextlib.suppress(EngineError):
-                documents.append(engine.look_up(f"/containers/{entry['Id']}/json"))
-    return documents
+    listed = [str(entry["Id"]) for entry in engine.look_up("/containers/json")]
+    with ThreadPoolExecutor(8) as pool:  # of one that is stuck the engine answers late
+        documents = pool.map(_document, [each for each in listed if not (paths.TARGETS / each).exists()])
+        return [document for document in documents if document is not None]
+
+
+def _document(identity: str) -> JsonObject | None:
+    """Of one that is not there any more, None."""
+    try:
+        document: JsonObject = engine.look_up(f"/containers/{identity}/json")
+    except EngineError:
+        return None
+    return document
 
 
 def _around(neighbours: Sequence[JsonObject]) -> Surroundings:
@@ -72,4 +81,5 @@ def _around(neighbours: Sequence[JsonObject]) -> Surroundings:
         fixed={each["Name"]: why for each in bridges if (why := networks.unable(each))},
         volumes={each["Name"]: each for each in engine.look_up("/volumes").get("Volumes") or []},
         users=volumes.users(),
+        permits=confinement.permits(),
     )

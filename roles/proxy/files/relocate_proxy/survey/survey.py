@@ -45,10 +45,11 @@ def survey(light: bool) -> JsonObject:
     document: JsonObject = {
         "taken_at": taken_at,
         "capacity": capacity(around),
-        "containers": [containers.described(entry, around) for entry in around.neighbours],
+        "containers": containers.all_of(around),
     }
     if not light:
-        outputs = {name: collect(process) for name, process in commands.items()}
+        deadline = time.monotonic() + COMMAND_SECONDS  # of all, since they run side by side
+        outputs = {name: collect(process, deadline) for name, process in commands.items()}
         document["criu"] = criu(outputs)
         document["features"] = {"C": computing(outputs), "N": network(), "S": services(outputs)}
     return document
@@ -74,14 +75,15 @@ def start_commands() -> dict[str, subprocess.Popen[str] | None]:
     }
 
 
-def collect(process: subprocess.Popen[str] | None) -> tuple[int, str]:
+def collect(process: subprocess.Popen[str] | None, deadline: float) -> tuple[int, str]:
     """Exit code and output of a started program; one that hangs or is not installed (None) has failed."""
     if process is None:
         return 1, "not installed"
     try:
-        output, _ = process.communicate(timeout=COMMAND_SECONDS)
+        output, _ = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
         return 1, "it did not end in time"
     return process.returncode, output
 
