@@ -21,6 +21,7 @@ SOCKET = "/run/docker.sock"
 ENGINE_SECONDS = 60.0
 QUICK_SECONDS = 5.0
 RESTART_SECONDS = 20.0
+BRIDGE_NAME = "com.docker.network.bridge.name"
 NO_ACCOUNT = "e30="  # X-Registry-Auth: {} in base64; the engine refuses a push without
 
 
@@ -125,6 +126,11 @@ def containers(everything: bool = False) -> list[JsonObject]:
 def networks() -> list[JsonObject]:
     """The bridge networks of this host."""
     return list(ask("/networks", filters={"driver": ["bridge"]}))
+
+
+def bridge(network: JsonObject) -> str:
+    """Name of the interface of a bridge network: its own, or the one that the engine gives."""
+    return str((network.get("Options") or {}).get(BRIDGE_NAME) or f"br-{network['Id'][:12]}")
 
 
 def specification(document: JsonObject, image: str) -> JsonObject:

@@ -114,9 +114,9 @@ def internal(listing: list[JsonObject]) -> set[str]:
     return {str(each["Name"]) for each in listing if each.get("Internal")}
 
 
-def way_out(attached: JsonObject, closed: set[str]) -> str:
-    """The address by which a container is reached and sends; empty if it has none. ``attached``: its networks
-    as the engine lists them, ``closed``: those that are internal.
+def ranked(attached: JsonObject, closed: set[str]) -> list[str]:
+    """Names of the networks in which a container has an address: that of its way out, the others by name.
+    ``attached``: its networks as the engine lists them, ``closed``: those that are internal.
 
     Of several the engine takes the first by priority, then by name (libnetwork, endpoint.go: Less).
     """
@@ -125,6 +125,12 @@ def way_out(attached: JsonObject, closed: set[str]) -> str:
         return name in closed, -int(attached[name].get("GwPriority") or 0), name
 
     names = sorted((name for name in attached if attached[name].get("IPAddress")), key=rank)
+    return names[:1] + sorted(names[1:])
+
+
+def way_out(attached: JsonObject, closed: set[str]) -> str:
+    """The address by which a container is reached and sends; empty if it has none."""
+    names = ranked(attached, closed)
     return str(attached[names[0]]["IPAddress"]) if names else ""
 
 

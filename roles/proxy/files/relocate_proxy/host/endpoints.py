@@ -1,4 +1,5 @@
-"""Where a container is attached: its address in each network, and both ends of each cable."""
+"""Where a container that has not run yet is attached, as its network namespace tells it. That of one that
+runs is its tenant's to change, if he has NET_ADMIN."""
 
 import ipaddress
 import json
@@ -19,12 +20,11 @@ class EndpointError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """``interface``: the container's end; ``peer``: the number of the host's."""
+    """``interface``: the container's end of the cable."""
 
     network: str
     address: str
     interface: str
-    peer: int
 
 
 def of_namespace(namespace: list[str], networks: Mapping[str, list[str]]) -> tuple[Endpoint, ...]:
@@ -41,7 +41,7 @@ def of_namespace(namespace: list[str], networks: Mapping[str, list[str]]) -> tup
     found = {
         endpoint.network: endpoint
         for link in ip("address", "show")
-        if link.get("link_index")
+        if link["ifname"] != "lo"
         for entry in link.get("addr_info", ())
         for endpoint in _endpoints(link, entry.get("local", ""), networks)
     }
@@ -53,7 +53,7 @@ def of_namespace(namespace: list[str], networks: Mapping[str, list[str]]) -> tup
 
 def _endpoints(link: JsonObject, address: str, networks: Mapping[str, list[str]]) -> list[Endpoint]:
     return [
-        Endpoint(name, address, str(link["ifname"]), int(link["link_index"]))
+        Endpoint(name, address, str(link["ifname"]))
         for name, subnets in networks.items()
         if any(ipaddress.ip_address(address) in ipaddress.ip_network(subnet) for subnet in subnets)
     ]
@@ -66,21 +66,3 @@ def subnets(names: list[str]) -> dict[str, list[str]]:
         name: [part["Subnet"] for part in document["IPAM"].get("Config") or [] if ":" not in part["Subnet"]]
         for name, document in documents.items()
     }
-
-
-def host_links(endpoints: tuple[Endpoint, ...]) -> tuple[str, ...]:
-    """Names of the host's ends, which must be ports of bridges. Raises EndpointError: whoever may configure
-    the container's network can make it look like anything."""
-    links = {link["ifindex"]: link for link in json.loads(shell.run(VETHS))}
-    answer = []
-    for endpoint in endpoints:
-        link = links.get(endpoint.peer)
-        if link is None or not link.get("master"):
-            raise EndpointError(
-                f"its {endpoint.interface} is not on a bridge of this host: attach it to a bridge network"
-            )
-        answer.append(str(link["ifname"]))
-    return tuple(answer)
-
-
-VETHS = ["ip", "-json", "link", "show", "type", "veth"]

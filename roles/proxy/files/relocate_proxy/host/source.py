@@ -13,10 +13,10 @@ from relocate_proxy import engine, paths
 from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu import pages
 from relocate_proxy.criu.parked import Parked, ParkedError
-from relocate_proxy.host import endpoints, enrolment
+from relocate_proxy.host import enrolment
 from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
-from relocate_proxy.kernel import flows, links, logs, units, vips
+from relocate_proxy.kernel import flows, links, logs, shell, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
 from relocate_proxy.protocol import shapes
@@ -130,20 +130,22 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
     identity, pid = document["Id"], document["State"]["Pid"]
     state = engine.runc_state(identity)
     _refuse_held(state["cgroup_paths"][""])
-    networks_of = document["NetworkSettings"]["Networks"]
-    addresses = {name: [f"{settings['IPAddress']}/32"] for name, settings in networks_of.items()}
-    ends = endpoints.of_namespace(["--target", str(pid), "--net"], addresses)
+    attached = document["NetworkSettings"]["Networks"]
+    names = networks.ranked(attached, networks.internal(engine.networks()))
+    if len(names) < len(attached):
+        raise SourceError("it has no address in one of its networks: start it again")
+    address, *others = (attached[name]["IPAddress"] for name in names)
     return SourceFacts(
         container=container,
         vip=vip,
         container_id=identity,
         pid=pid,
-        address=ends[0].address,
-        others=tuple(end.address for end in ends[1:]),
+        address=address,
+        others=tuple(others),
         cgroup=state["cgroup_paths"][""],
         rootfs=state["config"]["rootfs"],
         sandbox=document["NetworkSettings"]["SandboxKey"],
-        links=endpoints.host_links(ends),
+        links=_links(document, names),
         lazy=pages.wanted(document["Config"].get("Labels") or {}),
     )
 
@@ -158,6 +160,23 @@ def _refuse_held(cgroup: str) -> None:
     """What CRIU would refuse inside the window, or, of a traced process, try for as long as it may."""
     for obstacle in holdings.held(Path(cgroup, "cgroup.procs").read_text().split()):
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
+
+
+def _links(document: dict[str, Any], names: list[str]) -> tuple[str, ...]:
+    """Names of the host's ends of its cables to the bridges of these networks. Raises SourceError."""
+    settings, known = document["NetworkSettings"], {each["Id"]: each for each in engine.networks()}
+    found = []
+    for name in names:
+        network = known.get(settings["Networks"][name]["NetworkID"])
+        if network is None:
+            raise SourceError(f"its network {name} is no bridge of this host: attach it to a bridge network")
+        try:
+            found.append(links.of_container(settings["SandboxKey"], engine.bridge(network)))
+        except (links.LinkError, shell.ToolError, OSError) as error:
+            raise SourceError(
+                f"{error}: it has changed its network itself; start it again, without NET_ADMIN"
+            ) from None
+    return tuple(found)
 
 
 def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:

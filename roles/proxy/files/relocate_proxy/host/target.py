@@ -227,6 +227,7 @@ class Window:
         # They wait for the last changes.
         self.extraction = tar.Extraction(Path(facts.rootfs))
         self.extractions = [tar.Extraction(Path(volume.path)) for volume in facts.volumes]
+        enrolment.note(facts.container_id, facts.address, facts.vip)
         vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)
@@ -304,12 +305,8 @@ class Window:
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
         with watch.beside("flows"):
-            mine = [
-                flow
-                for flow in self.area.read_flows(dumped.carried)
-                if self.facts.vip in (flow.destination, flow.reply_destination)
-            ]
-            flows.insert(mine, dumped.old_ip, self.facts.address)
+            found = self.area.read_flows(dumped.carried)
+            flows.insert(found, dumped.old_ip, self.facts.address, self.facts.vip)
         with watch.beside("address"):
             vips.carry(self.facts.vip)
         self.area.append_log(1, engine.log_file(self.facts.container_id))
