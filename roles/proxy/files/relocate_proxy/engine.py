@@ -140,6 +140,9 @@ def specification(document: JsonObject, image: str) -> JsonObject:
     A port of the host that the engine chose is the container's from now on: its clients know it.
     """
     networks = document["NetworkSettings"]["Networks"]
+    mode = document["HostConfig"].get("NetworkMode") or "default"
+    if mode not in ("default", *networks):  # an id, which is another one elsewhere
+        mode = next(iter(networks))
     return {
         "name": document["Name"].lstrip("/"),
         "image": image,
@@ -147,6 +150,7 @@ def specification(document: JsonObject, image: str) -> JsonObject:
         "config": document["Config"],
         "host_config": {
             **document["HostConfig"],
+            "NetworkMode": mode,
             "PortBindings": _bindings(document),
             "PublishAllPorts": False,
         },
@@ -254,11 +258,6 @@ def was_told_to_end(name: str, since: float) -> bool:
         filters={"container": [name], "event": ["kill", "stop", "destroy"]},
     )
     return any(True for _ in events)
-
-
-def address(name: str) -> str:
-    """A running container's address in its first network."""
-    return str(next(iter(inspect(name)["NetworkSettings"]["Networks"].values()))["IPAddress"])
 
 
 def find(name: str) -> str | None:

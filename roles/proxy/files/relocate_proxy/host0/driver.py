@@ -222,7 +222,7 @@ class Driver:
                 return messages.GetReady(deadline, verify, relocation.peers.get(party))
             case Verb.FREEZE:
                 assert said.ready_target is not None
-                return messages.Freeze(said.ready_target.address)
+                return messages.Freeze(said.ready_target.address, said.ready_target.others)
             case Verb.RESTORE:
                 dumped = None if move.recovers else said.dumped
                 voted = voted_of(move.recovers) if move.recovers else None
