@@ -17,6 +17,9 @@ SPECIFICATION: dict[str, Any] = {
 }
 
 
+LABELLED = {"Labels": {"relocate.enable": "true"}}
+
+
 def admitted(**changes: Any) -> dict[str, Any]:
     said = SPECIFICATION | changes
     return admission.admitted(said, "web", NOTHING, lambda volume: "", {"bridge", "app"})
@@ -38,6 +41,8 @@ def test_what_an_honest_source_sends_is_what_is_created() -> None:
         ({"config": {"Labels": {"relocate.enable": "true"}, "Tty": True}}, "terminal"),
         ({"config": {"Labels": {"relocate.enable": True}}}, "not the engine's"),
         ({"config": []}, "no object config"),
+        ({"config": LABELLED | {"hostconfig": {"privileged": True}}}, "'hostconfig' is not known"),
+        ({"config": LABELLED | {"OfALaterEngine": 1}}, "'OfALaterEngine' is not known"),
         ({"host_config": {"Privileged": True}}, "privileged"),
         ({"host_config": {"NetworkMode": "host"}}, "host's network"),
         ({"host_config": {"NetworkMode": "container:db"}}, "another container's network"),
@@ -63,8 +68,8 @@ def test_what_a_source_has_made_up_is_refused(changes: dict[str, Any], reason: s
 
 
 def test_what_is_not_known_does_not_reach_the_engine() -> None:
-    """It reads keys in whatever case: a second `hostconfig` beside ours would be read too."""
-    config = SPECIFICATION["config"] | {"hostconfig": {"privileged": True}, "HostConfig": {}, "tty": True}
+    """It reads keys in whatever case: a second `maskedpaths` beside ours would be read too."""
+    config = SPECIFICATION["config"] | {"hostconfig": {}, "HostConfig": None, "tty": False}
     host = SPECIFICATION["host_config"] | {"maskedpaths": []}
     networks = {
         "bridge": {"Aliases": None, "ipamconfig": {"ipv4address": "172.17.0.9"}, "MacAddress": "02::"}
