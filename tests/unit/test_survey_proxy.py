@@ -166,11 +166,7 @@ def test_a_container_with_too_much_to_see_delays_nobody(
         return real(inspect, around, patience)
 
     monkeypatch.setattr(containers, "container", watched)
-    looks = []
-    resident = containers.resident
-    monkeypatch.setattr(containers, "resident", lambda pid: looks.append(pid) or resident(pid))
     found, web = survey.survey(light=True)["containers"]
-    assert 0 < len(looks) < 500_000
     assert seen == [1, 2]
     assert (found["name"], web["name"], web["obstacles"]) == ("many", "web", [])
     (only,) = found["obstacles"]
