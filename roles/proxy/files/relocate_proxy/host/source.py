@@ -1,7 +1,7 @@
 """The source's side of a relocation: arm, freeze and dump, thaw, destroy. Every step may be repeated."""
 
 import importlib
-import json
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -19,10 +19,9 @@ from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, links, logs, shell, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
-from relocate_proxy.protocol.messages import Dumped
-from relocate_proxy.protocol.words import Answer
+from relocate_proxy.protocol.messages import Dumped, Gone, Stored, Thawed, Vote
 from relocate_proxy.storage import images, layer, shared
-from relocate_proxy.storage.shared import StorageArea, Vote
+from relocate_proxy.storage.shared import StorageArea
 from relocate_proxy.survey import holdings, preflight, surroundings
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
@@ -118,8 +117,9 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
         cgroup=state["cgroup_paths"][""],
         rootfs=state["config"]["rootfs"],
         sandbox=document["NetworkSettings"]["SandboxKey"],
-        link=_host_link(pid),
+        link=_link(document),
         lazy=pages.wanted(document["Config"].get("Labels") or {}),
+        key=secrets.token_hex(32),
     )
 
 
@@ -129,18 +129,19 @@ def _refuse_held(cgroup: str) -> None:
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
 
 
-def _host_link(pid: int) -> str:
-    """Name of the host's end of the container's eth0, which must be a port of a bridge. Raises SourceError:
-    whoever may configure the container's network can make it look like anything."""
-    inside = json.loads(
-        shell.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
-    )
-    links = json.loads(shell.run(["ip", "-json", "link", "show", "type", "veth"]))
-    peer = inside[0].get("link_index")
-    link = next((each for each in links if each["ifindex"] == peer), None)
-    if link is None or not link.get("master"):
-        raise SourceError("its eth0 is not on a bridge of this host: attach it to a bridge network")
-    return str(link["ifname"])
+def _link(document: dict[str, Any]) -> str:
+    """Name of the host's end of the container's cable to the bridge of its network. Raises SourceError."""
+    settings = document["NetworkSettings"]
+    identity = str(next(iter(settings["Networks"].values()))["NetworkID"])
+    bridge = next((engine.bridge(each) for each in engine.networks() if each["Id"] == identity), None)
+    if bridge is None:
+        raise SourceError("its network is no bridge of this host: attach it to a bridge network")
+    try:
+        return links.of_container(settings["SandboxKey"], bridge)
+    except (links.LinkError, shell.ToolError, OSError) as error:
+        raise SourceError(
+            f"{error}: it has changed its network itself; start it again, without NET_ADMIN"
+        ) from None
 
 
 def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
@@ -254,7 +255,7 @@ class Window:
             laps=watch.laps,
             spans=watch.spans,
         )
-        self.area.write_vote(Vote(self.dumped))
+        self._write_vote(self.dumped)
         return self.dumped
 
     def digest(self) -> str:
@@ -262,8 +263,11 @@ class Window:
         assert self.dumped is not None
         if self.verify and not self.images:
             self.images = self.area.digest([self.facts.layer, self.layer], self.follower.digests())
-            self.area.write_vote(Vote(self.dumped, self.images))
+            self._write_vote(self.dumped)
         return self.images
+
+    def _write_vote(self, dumped: Dumped) -> None:
+        self.area.write_vote(Vote(self.facts.configuration, dumped, self.images), self.facts.key)
 
     def undo(self) -> None:
         """Go on after a freeze that failed; what another agent's thaw has forgotten is known here. It cannot
@@ -436,41 +440,41 @@ def _await_last_page(relocation: str) -> None:
     pages.withdraw(relocation)
 
 
-def _vote(area: StorageArea) -> Vote | None:
-    """Raises SourceError without the storage, or when it cannot be read."""
+def _vote(area: StorageArea, key: str) -> Vote | None:
+    """Raises SourceError without the storage, or when it cannot be read; StorageError when it is not ours."""
     if not area.is_there:
         raise SourceError("the shared storage, which may have the container, is not here")
     try:
-        return area.read_vote()
+        return area.read_vote(key)
     except ValueError as error:
         raise SourceError(f"the vote on the shared storage: {error}") from None
 
 
-def answer_thaw(relocation: str) -> Answer:
+def answer_thaw(relocation: str) -> Thawed | Stored | Gone:
     """Thaw for the coordinator and say what became of the container: thawed (it goes on, or is as its tenant
     has left it), stored (only in the image) or gone (with this host's power).
 
-    Raises SourceError or EngineError when that cannot be told now.
+    Raises SourceError, StorageError or EngineError when that cannot be told now.
     """
     record = SourceRecord(relocation)
     facts = record.read()
     if facts is None:
-        return Answer.THAWED
+        return Thawed()
     if _alive(facts):
         try:
             thaw(relocation)
         except engine.EngineError as error:  # it lives, and `settle` gives the engine its part back
             logs.of(relocation).warning("not settled here yet: %s", error)
-        return Answer.THAWED
+        return Thawed()
     if facts.restart_policy is None or _exit_code(facts) is None:
         thaw(relocation)
-        return Answer.THAWED
-    vote = _vote(StorageArea(relocation))
+        return Thawed()
+    vote = _vote(StorageArea(relocation), facts.key)
     if vote is not None and vote.dumped.pages is None:
-        return Answer.STORED
+        return Stored(vote)
     rebooted = record.rebooted
     thaw(relocation)
-    return Answer.GONE if rebooted else Answer.THAWED
+    return Gone() if rebooted else Thawed()
 
 
 def destroy(relocation: str) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +19,9 @@ from relocate_proxy.host import admission, enrolment
 from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, logs, shell, units, vips
-from relocate_proxy.protocol.messages import Dumped, Restored
+from relocate_proxy.protocol.messages import Dumped, Restored, Vote
 from relocate_proxy.storage import images, layer, shared, tar
-from relocate_proxy.storage.shared import StorageArea, StorageError, Vote
+from relocate_proxy.storage.shared import StorageArea
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
 RESUME_SECONDS = 10.0
@@ -81,36 +81,12 @@ def fill(relocation: str) -> None:
         area = StorageArea(facts.storage)
         packed = layer.unpack(area.layer(0), Path(facts.rootfs))
         facts = replace(facts, layer=packed)
-        if facts.storage != relocation:
-            _take_over(area, facts)
         if record.read() is None:
             raise TargetError("called off while it was being prepared")
         record.write(facts, Stage.ARMED)
     except Exception:
         destroy(relocation)
         raise
-
-
-def _take_over(area: StorageArea, facts: TargetFacts) -> None:
-    """Make complete images, written for a target that never ran them, ready for this one's address."""
-    vote = _stored_vote(area)
-    layers = [facts.layer, vote.dumped.layer]
-    if vote.images and area.digest(layers) != vote.images:
-        raise TargetError("the stored images are not what was dumped")
-    images.rewrite_address(area.images / "files.img", vote.dumped.new_ip, facts.address)
-    dumped = replace(vote.dumped, new_ip=facts.address)
-    area.write_vote(Vote(dumped, area.digest(layers) if vote.images else ""))
-
-
-def _stored_vote(area: StorageArea) -> Vote:
-    """What the source voted with, if the images are all there is of the container. Raises TargetError."""
-    try:
-        vote = area.read_vote()
-    except (ValueError, StorageError, OSError) as error:
-        raise TargetError(f"the stored images: {error}") from None
-    if vote is None:
-        raise TargetError("the stored images are not complete")
-    return vote
 
 
 def _prepare(record: TargetRecord, facts: TargetFacts, descriptors: list[str], area: StorageArea) -> None:
@@ -186,6 +162,7 @@ class Window:
         if self.record.stage is Stage.ARMED:
             self.record.write(facts, Stage.FIRED)
         self.extraction = tar.Extraction(Path(facts.rootfs))  # waits for the layer's last changes
+        enrolment.note(facts.container_id, facts.address, facts.vip)
         vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)
@@ -196,14 +173,30 @@ class Window:
         """Let go of the root file system. Idempotent."""
         self.extraction.close()
 
-    def stored(self) -> Dumped:
-        """What the source voted with, if the images are all there is of the container."""
-        return _stored_vote(self.area).dumped
+    def restore_stored(self, voted: Vote, seconds: float, verify: bool) -> Restored:
+        """`restore` a container of which only the images are left, which must be what host0 says was
+        ``voted`` for. Raises TargetError or OSError."""
+        if self.facts.configuration != voted.configuration:
+            raise TargetError("spec.json on the shared storage is not what the container was moved with")
+        if verify and not voted.images:
+            raise TargetError(
+                "the source lost its power before it had the digest of the images: whether they are what it"
+                " dumped is not known ([storage] verify = false restores them all the same)"
+            )
+        dumped, mine = voted.dumped, self.facts.address
+        instead = images.take_over(self.area.images, dumped.new_ip, mine)
+        restored = self.restore(replace(dumped, new_ip=mine), seconds, verify, instead)
+        if verify and restored.images != voted.images:
+            raise TargetError("the stored images are not what was dumped")
+        return restored
 
-    def restore(self, dumped: Dumped, seconds: float, verify: bool) -> Restored:
+    def restore(
+        self, dumped: Dumped, seconds: float, verify: bool, instead: Mapping[str, str] | None = None
+    ) -> Restored:
         """Bring CRIU to the point where all is restored and nothing has executed: the vote.
 
-        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from.
+        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from, with
+        what digests stand for ``instead``.
         Raises TargetError or OSError; the copy is dead then, or will be when it is destroyed.
         """
         watch = Stopwatch()
@@ -215,7 +208,7 @@ class Window:
         digests: list[str] = []
         works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
         if verify:
-            works.append(lambda: digests.append(self._digest(dumped, watch)))
+            works.append(lambda: digests.append(self._digest(dumped, watch, instead)))
         beside = [threading.Thread(target=self._guarded, args=(work, failures)) for work in works]
         try:
             if dumped.pages is not None:
@@ -247,20 +240,16 @@ class Window:
         except Exception as error:
             failures.insert(0, str(error))
 
-    def _digest(self, dumped: Dumped, watch: Stopwatch) -> str:
+    def _digest(self, dumped: Dumped, watch: Stopwatch, instead: Mapping[str, str] | None) -> str:
         """Runs beside the restore: nothing of the copy executes before the votes are compared."""
         with watch.beside("digests"):
-            return self.area.digest([self.facts.layer, dumped.layer])
+            return self.area.digest([self.facts.layer, dumped.layer], instead=instead)
 
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
         with watch.beside("flows"):
-            mine = [
-                flow
-                for flow in self.area.read_flows(dumped.carried)
-                if self.facts.vip in (flow.destination, flow.reply_destination)
-            ]
-            flows.insert(mine, dumped.old_ip, self.facts.address)
+            found = self.area.read_flows(dumped.carried)
+            flows.insert(found, dumped.old_ip, self.facts.address, self.facts.vip)
         with watch.beside("address"):
             vips.carry(self.facts.vip)
         self.area.append_log(1, engine.log_file(self.facts.container_id))

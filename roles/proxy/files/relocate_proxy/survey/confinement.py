@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from relocate_proxy import paths
+from relocate_proxy import engine, paths
 from relocate_proxy.protocol import shapes
 
 JsonObject = dict[str, Any]
@@ -190,7 +190,8 @@ def _namespaces(asked: Asked) -> Iterator[Finding]:
         yield f"its runtime is {runtime[:60]}", "start it with the default runtime, runc"
     if asked.text("Isolation") not in ("", "default"):
         yield "it has an isolation of its own", "start it without --isolation"
-    if asked.host.get("Annotations"):  # runc takes settings of systemd's and of CRIU's from them
+    # runc takes settings of systemd's and of CRIU's from them. One is ours.
+    if _object(asked.host.get("Annotations"), "Annotations").keys() - {engine.IMAGE_NAME}:
         yield "it has annotations for the runtime", "start it without --annotation"
 
 
