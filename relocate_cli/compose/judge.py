@@ -58,17 +58,19 @@ def judge(file: Path, rules: Rules) -> Verdict:
 
 def _judged(project: Project, rules: Rules) -> Verdict:
     documents: dict[str, Document] = {}
+    replicas: list[Document] = []
     wrong: dict[str, Obstacle] = {}
     for name, service in project.services.items():
         if "provider" in service:  # no container of its own
             continue
         try:
-            documents[name] = translate.document(project, name)
+            documents[name] = document = translate.document(project, name)
+            replicas += [each for each in [translate.replica(project, name, document)] if each]
         except ComposeError as error:
             wrong[name] = Obstacle(error.message, error.hint)
     volumes = {each["Name"] for found in documents.values() for each in found["Mounts"] if "Name" in each}
     around = rules.around(
-        list(documents.values()),
+        [*documents.values(), *replicas],
         translate.network_documents(project),
         [mounts.volume_document(project, name) for name in sorted(volumes)],
     )

@@ -42,6 +42,15 @@ def document(project: Project, name: str) -> Document:
     }
 
 
+def replica(project: Project, name: str, document: Document) -> Document | None:
+    """The document of a second container of the same service, if there are to be several."""
+    service = project.services[name]
+    wanted = word(service, "scale") or word(mapping(service, "deploy"), "replicas")
+    if not wanted.isdecimal() or int(wanted) < 2:
+        return None
+    return {**document, "Id": identity(project, f"{name} 2"), "Name": f"/{project.name}-{name}-2"}
+
+
 def only(document: Document, mount: Mount | None, project: Project) -> Document:
     """The document of a container with this one mount, or with none."""
     kept = [mount] if mount else []

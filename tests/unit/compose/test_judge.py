@@ -56,8 +56,9 @@ def test_an_obstacle_is_the_preflights(judged: Judge, content: str, reason: str)
     verdict = judged(
         f"services: {{a: {{image: x, {content}}}, b: {{image: y}}}}\nnetworks: {{lan: {{driver: macvlan}}}}"
     )
-    assert [reason in each.reason for each in service(verdict, "a").obstacles] == [True]
-    assert service(verdict, "a").obstacles[0].hint
+    found = service(verdict, "a").obstacles
+    assert found
+    assert all(reason in each.reason and each.hint for each in found)
     assert service(verdict, "b").movable
     assert not verdict.movable
 
@@ -113,6 +114,23 @@ def test_siblings_are_seen(judged: Judge) -> None:
     verdict = judged("services: {a: {image: x}, b: {image: y, network_mode: 'service:a'}}")
     said = [each.reason for each in service(verdict, "a").obstacles]
     assert said == ["container shop-b-1 shares its network namespace"]
+
+
+@pytest.mark.parametrize(
+    ("many", "others"), [("scale: 3", 1), ("deploy: {replicas: 2}", 1), ("scale: 1", 0), ("scale: many", 0)]
+)
+def test_replicas_are_each_others_surroundings(
+    judged: Judge, monkeypatch: pytest.MonkeyPatch, many: str, others: int
+) -> None:
+    seen = []
+
+    def obstacles(inspect: dict[str, Any], around: Any) -> list[dict[str, str]]:
+        seen.append(sum(each["Id"] != inspect["Id"] for each in around.neighbours))
+        return []
+
+    monkeypatch.setattr(preflight, "obstacles", obstacles)
+    judged(f"services: {{a: {{image: x, {many}}}}}")
+    assert seen == [others]
 
 
 def test_a_missing_label_is_said_and_no_obstacle(judged: Judge) -> None:
