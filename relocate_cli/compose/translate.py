@@ -180,15 +180,24 @@ def _networks(project: Project, service: Tree) -> dict[str, Document]:
     if mode:
         return {mode: {}} if mode in ("host", "none", "bridge") else {}
     asked = mapping(service, "networks") or {"default": None}
+    places = {key: said if isinstance(said, dict) else {} for key, said in asked.items()}
     found = {}
-    for key, said in asked.items():
-        settings = said if isinstance(said, dict) else {}
+    for key, settings in sorted(places.items(), key=_rank):
         address = word(settings, "ipv4_address")
         found[named(project, project.networks.get(key, {}), key)] = {
             "IPAMConfig": {"IPv4Address": address} if address else None,
             "Aliases": words(settings, "aliases"),
         }
     return found
+
+
+def _rank(place: tuple[str, Tree]) -> tuple[float, str]:
+    """Where Compose has a network among a service's."""
+    key, settings = place
+    try:
+        return -float(word(settings, "priority") or 0), key
+    except ValueError:
+        raise ComposeError(f"its priority in network {key} is no number", HINT) from None
 
 
 def _binds(mounted: Sequence[Mount]) -> Document:
