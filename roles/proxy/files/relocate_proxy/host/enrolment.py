@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from relocate_proxy import engine, paths
+from relocate_proxy.belongings import networks
 from relocate_proxy.host import records
 from relocate_proxy.kernel import flows, units, vips
 from relocate_proxy.protocol.messages import RestartPolicy
@@ -47,41 +48,42 @@ def enrol(published: dict[str, str]) -> dict[str, str]:
     """Serve the running containers among ``published`` that take part, and those being restored here;
     ``{address: VIP}``."""
     with _alone():
-        listed = engine.containers()
+        listed, known = engine.containers(), engine.networks()
+        closed = networks.internal(known)
         local = {}
         for container in listed:
-            if place := _served(container, published):
+            if place := _served(container, published, closed):
                 address, vip = place
                 local[address] = vip
                 note(container["Id"], address, vip)
-        vips.enrol(_arriving() | local, _bridges(engine.networks()))
+        vips.enrol(_arriving() | local, _bridges(known))
         _forget_removed({str(each["Id"]) for each in engine.containers(everything=True)})
     return local
 
 
-def _served(container: dict[str, Any], published: dict[str, str]) -> tuple[str, str] | None:
-    """Address and VIP of a container, by the engine's listing.
+def _served(container: dict[str, Any], published: dict[str, str], closed: set[str]) -> tuple[str, str] | None:
+    """Address and VIP of a container, by the engine's listing; ``closed``: networks without a way out.
 
     One that takes no part may have the name of one elsewhere that does: the VIP is not its own.
     """
     names = [name.lstrip("/") for name in container["Names"] if name.count("/") == 1]  # the others are links
     mine = next((name for name in names if name in published), None)
-    address = _address(container)
-    if mine is None or address is None or not preflight.enabled(container.get("Labels") or {}):
+    address = networks.way_out(container["NetworkSettings"]["Networks"], closed)
+    if mine is None or not address or not preflight.enabled(container.get("Labels") or {}):
         return None
     if (ENDED / str(container["Id"])).exists():
         return None
     return address, published[mine]
 
 
-def _address(container: dict[str, Any]) -> str | None:
-    networks = container["NetworkSettings"]["Networks"].values()
-    return next((network["IPAddress"] for network in networks if network["IPAddress"]), None)
+def _address(container: dict[str, Any]) -> str:
+    """The one by which it is reached; empty if it has none."""
+    return networks.way_out(container["NetworkSettings"]["Networks"], networks.internal(engine.networks()))
 
 
-def _bridges(networks: list[dict[str, Any]]) -> set[str]:
+def _bridges(listing: list[dict[str, Any]]) -> set[str]:
     """The bridges that have a name of their own, beside those that the engine calls br-ID."""
-    return {name for name in map(engine.bridge, networks) if INTERFACE.match(name)}
+    return {name for name in map(engine.bridge, listing) if INTERFACE.match(name)}
 
 
 def _arriving() -> dict[str, str]:
@@ -99,7 +101,7 @@ def revive(container_id: str, policy: RestartPolicy, vip: str, crashed: bool) ->
     """
     if policy.name in ("always", "unless-stopped") or (crashed and policy.name == "on-failure"):
         engine.start(container_id)
-        address = engine.address(container_id)
+        address = _address(engine.inspect(container_id))
         with _alone():
             vips.adopt(address, vip)
             note(container_id, address, vip)

@@ -98,6 +98,11 @@ def enrol(vips: dict[str, str], bridges: Iterable[str] = ()) -> None:
         carry(vip)
 
 
+def know_bridge(name: str) -> None:
+    """Count a bridge of the engine in that has come since `enrol`."""
+    run(["nft", "-f", "-"], TABLE + f'add element ip relocate bridges {{ "{name}" }}\n')
+
+
 def carry(vip: str) -> None:
     """Have a VIP on ``lo``, labelled as ours."""
     run(["ip", "address", "replace", f"{vip}/32", "dev", "lo", "label", LABEL])

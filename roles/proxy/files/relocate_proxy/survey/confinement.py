@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relocate_proxy import paths
+from relocate_proxy import engine, paths
 from relocate_proxy.protocol import shapes
 
 JsonObject = dict[str, Any]
@@ -181,7 +181,8 @@ def _namespaces(asked: Asked) -> Iterator[Finding]:
         yield f"its runtime is {runtime[:60]}", "start it with the default runtime, runc"
     if asked.text("Isolation") not in ("", "default"):
         yield "it has an isolation of its own", "start it without --isolation"
-    if asked.host.get("Annotations"):  # runc takes settings of systemd's and of CRIU's from them
+    # runc takes settings of systemd's and of CRIU's from them. One is ours.
+    if _object(asked.host.get("Annotations"), "Annotations").keys() - {engine.IMAGE_NAME}:
         yield "it has annotations for the runtime", "start it without --annotation"
 
 
@@ -238,7 +239,10 @@ def _volumes(asked: Asked) -> Iterator[Finding]:
                 "Options",
             }:
                 raise SpecificationError("a mount has options that are not known")
-            yield from _volume(asked, source, where, str(driver.get("Name") or ""))
+            if source:
+                yield from _volume(asked, source, where, str(driver.get("Name") or ""))
+            elif driver.get("Name") not in (None, "", "local") or driver.get("Options"):
+                yield f"{where[:60]} is a volume with driver options", "make that volume, with a name"
         elif kind == "bind":
             yield from _volume(asked, source or "/", where, "")
         elif kind != "tmpfs" or "VolumeOptions" in mount or "BindOptions" in mount or source:
@@ -248,11 +252,11 @@ def _volumes(asked: Asked) -> Iterator[Finding]:
 def _volume(asked: Asked, source: str, where: str, wanted: str) -> Iterator[Finding]:
     """``wanted``: the driver with which the engine would make it, if it is not here."""
     if source.startswith(("/", ".")) or not source:
-        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a shared volume"
+        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a volume"
     elif (asked.driver_of(source) or wanted or "local") == "local":
         yield (
-            f"{where} is the local volume {source[:12]}",
-            "use a volume driver with shared storage, or --tmpfs",
+            f"{where} is the local volume {source[:12]}, which does not come along",
+            "have its source provisioned anew",
         )
 
 
@@ -287,7 +291,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def drivers_of(mounts: Iterable[Any]) -> DriverOf:
-    """Of the volumes that a running container has, as the engine that runs it tells them."""
-    known = {str(each.get("Name")): str(each.get("Driver") or "local") for each in mounts}
-    return lambda name: known.get(name, "")
+def travelling(names: Iterable[str], otherwise: DriverOf = lambda _: "") -> DriverOf:
+    """For volumes that come along, or are the same on both hosts: other rules than the table's know them."""
+    known = frozenset(names)
+    return lambda name: "that of a volume which comes along" if name in known else otherwise(name)
