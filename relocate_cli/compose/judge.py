@@ -91,24 +91,20 @@ def _service(
     obstacles = rules.obstacles(document, around)
     mounted = [each for each in mounts.of_service(project, project.services[name]) if each.kind != "tmpfs"]
     if obstacles and mounted:
-        without = set(rules.obstacles(translate.only(document, None, project), around))
+        without = set(rules.obstacles(translate.only(project, name, document), around))
         mounted = [
             each
             for each in mounted
-            if set(rules.obstacles(translate.only(document, each, project), around)) <= without
+            if set(rules.obstacles(translate.only(project, name, document, each), around)) <= without
         ]
-    shared = [each for each in mounted if not _travels(project, each)]
+    shared = [
+        each
+        for each in mounted
+        if each.kind == "volume" and not rules.travels(mounts.volume_document(project, each.source))
+    ]
     wanted = needs(document, [each.source for each in shared])
     carried = (_told(each) for each in mounted if each not in shared)
     return Service(name, obstacles, (*carried, *wanted.made), wanted.lacking)
-
-
-def _travels(project: Project, mount: Mount) -> bool:
-    """Whether it is of one host alone, and not the same storage wherever it is mounted."""
-    if mount.kind != "volume":
-        return True
-    document = mounts.volume_document(project, mount.source)
-    return document["Driver"] == "local" and not document["Options"]
 
 
 def _told(mount: Mount) -> str:

@@ -15,7 +15,6 @@ Document = dict[str, Any]
 PORT = re.compile(
     r"(?:(?P<ip>\[[^]]*\]|[^:]*):)??(?:(?P<host>[^:]*):)?(?P<port>[^:/]+)(?:/(?P<protocol>\w+))?\Z"
 )
-ANONYMOUS = "(anonymous)"
 
 
 def document(project: Project, name: str) -> Document:
@@ -37,7 +36,7 @@ def document(project: Project, name: str) -> Document:
             **_binds(mounted),
             "NetworkMode": _mode(project, word(service, "network_mode")) or next(iter(networks), "none"),
         },
-        "Mounts": [_mounted(project, each) for each in mounted],
+        "Mounts": [_mounted(project, name, each) for each in mounted],
         "NetworkSettings": {"Networks": networks},
     }
 
@@ -51,11 +50,10 @@ def replica(project: Project, name: str, document: Document) -> Document | None:
     return {**document, "Id": identity(project, f"{name} 2"), "Name": f"/{project.name}-{name}-2"}
 
 
-def only(document: Document, mount: Mount | None, project: Project) -> Document:
-    """The document of a container with this one mount, or with none."""
-    kept = [mount] if mount else []
-    host = {**document["HostConfig"], **_binds(kept)}
-    return {**document, "HostConfig": host, "Mounts": [_mounted(project, each) for each in kept]}
+def only(project: Project, name: str, document: Document, *mounted: Mount) -> Document:
+    """The document of service ``name`` with these mounts alone."""
+    host = {**document["HostConfig"], **_binds(mounted)}
+    return {**document, "HostConfig": host, "Mounts": [_mounted(project, name, each) for each in mounted]}
 
 
 def network_documents(project: Project) -> list[Document]:
@@ -212,7 +210,7 @@ def _asked(mount: Mount) -> Document:
     return {**said, "VolumeOptions": {"Subpath": mount.part}} if mount.part else said
 
 
-def _mounted(project: Project, mount: Mount) -> Document:
+def _mounted(project: Project, service: str, mount: Mount) -> Document:
     """As the engine tells it of the container."""
     found = {
         "Type": mount.kind,
@@ -221,6 +219,6 @@ def _mounted(project: Project, mount: Mount) -> Document:
         "RW": not mount.read_only,
     }
     if mount.kind == "volume":
-        name = mount.source or ANONYMOUS
+        name = mount.source or f"of {service} at {mount.target}"
         found |= {"Name": name, "Driver": mounts.volume_document(project, name)["Driver"], "Source": ""}
     return found

@@ -133,6 +133,29 @@ def test_replicas_are_each_others_surroundings(
     assert seen == [others]
 
 
+def test_volumes_of_no_name_are_nobody_elses(judged: Judge) -> None:
+    verdict = judged("services: {a: {image: x, volumes: [/d]}, b: {image: y, volumes: [/d]}}")
+    assert [
+        each.reason for found in verdict.services for each in found.obstacles if "too" in each.reason
+    ] == []
+
+
+def test_a_volume_of_two_services_is_in_the_way_of_both(judged: Judge) -> None:
+    text = "services: {a: {image: x, volumes: ['d1:/d']}, b: {image: y, volumes: ['d1:/d']}}"
+    for found, other in zip(judged(text).services, ("b", "a"), strict=True):
+        assert f"container shop-{other}-1 has its volume shop_d1 too" in [
+            each.reason for each in found.obstacles
+        ]
+
+
+def test_a_network_that_cannot_be_made_elsewhere(judged: Judge) -> None:
+    option = "com.docker.network.bridge.host_binding_ipv4"
+    verdict = judged(
+        f"services: {{a: {{image: x}}}}\nnetworks: {{default: {{driver_opts: {{{option}: 10.0.0.1}}}}}}"
+    )
+    assert [option in each.reason for each in service(verdict, "a").obstacles] == [True]
+
+
 def test_a_missing_label_is_said_and_no_obstacle(judged: Judge) -> None:
     verdict = judged("""
         services:
