@@ -148,3 +148,9 @@ def test_no_title_of_a_task_is_known_to_the_command_line() -> None:
     trees = (ast.parse(path.read_text()) for path in ROOT.glob("relocate_cli/**/*.py"))
     said = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     assert not titles & said
+
+
+def test_every_package_of_the_host_program_is_installed() -> None:
+    program = ROOT / "roles/proxy/files/relocate_proxy"
+    rooms = sorted(path.parent.name for path in program.glob("*/__init__.py"))
+    assert load(ROOT / "roles/proxy/vars/main.yml")["proxy__rooms"] == rooms
