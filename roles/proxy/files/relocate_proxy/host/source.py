@@ -16,6 +16,8 @@ from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import enrolment
 from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
+from relocate_proxy.inventory import taking
+from relocate_proxy.inventory.document import Mode
 from relocate_proxy.kernel import flows, links, logs, shell, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
@@ -168,10 +170,12 @@ def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
 class Window:
     """The source inside the window; what can be ready beforehand is."""
 
-    def __init__(self, relocation: str, deadline: float, peer: str | None, verify: bool) -> None:
+    def __init__(
+        self, relocation: str, deadline: float, peer: str | None, verify: bool, inventory: Mode = Mode.OFF
+    ) -> None:
         """Connect to the parked dump and arm the watchdog, which thaws ``deadline`` seconds from now
         unless the vote is in. ``peer``: the target's address, if pages may stay here for a while.
-        ``verify``: take digests of the images.
+        ``verify``: take digests of the images. ``inventory``: how much to look at.
 
         Raises SourceError when the container is not what was armed any more: its tenant has stopped, paused,
         renamed or removed it, or it has ended by itself.
@@ -189,6 +193,7 @@ class Window:
         self.upper = engine.upper_dir(facts.rootfs)
         self.verify = verify
         self.follower = images.Follower(self.area.images)
+        self.inventory = taking.Taking(Path(facts.cgroup), facts.address, inventory)
         self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
         self.frozen = False
         self.layer: layer.Packed | None = None
@@ -216,12 +221,15 @@ class Window:
         watch.lap("freeze")
         links.set_link(self.facts.link, up=False)
         watch.lap("cut")
+        self.inventory.look()
+        watch.lap("look")
         if self.pages:
             self.dump.send("pages={}:{}".format(*self.pages))
         self.dump.send("go")
         beside = _Beside(self, watch)
         ended = threading.Event()
         threads = [threading.Thread(target=beside.run)]
+        threads.append(threading.Thread(target=self.inventory.run, args=(self.area, watch)))
         if self.verify:
             threads.append(threading.Thread(target=self._follow, args=(ended,)))
         for thread in threads:
@@ -236,8 +244,8 @@ class Window:
                 thread.join()
         watch.lap("dump")
         watch.phases(self.dump.seen)
-        if beside.error:
-            raise SourceError(beside.error)
+        if trouble := beside.error or self.inventory.error:
+            raise SourceError(trouble)
         images.rewrite_address(self.area.images / "files.img", self.facts.address, new_address)
         watch.lap("rewrite")
         if not self.record.decide(Decision.VOTED):
@@ -251,6 +259,7 @@ class Window:
             restart_policy=self.facts.restart_policy,
             layer=beside.layer,
             pages=self.pages[1] if self.pages else None,
+            inventory=self.inventory.digest,
             laps=watch.laps,
             spans=watch.spans,
         )

@@ -18,6 +18,7 @@ from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import enrolment
 from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
+from relocate_proxy.inventory import checking
 from relocate_proxy.kernel import flows, logs, shell, units, vips
 from relocate_proxy.protocol.messages import Dumped, Restored
 from relocate_proxy.storage import images, layer, shared, tar
@@ -199,10 +200,12 @@ class Window:
         """What the source voted with, if the images are all there is of the container."""
         return _stored_vote(self.area).dumped
 
-    def restore(self, dumped: Dumped, seconds: float, verify: bool) -> Restored:
-        """Bring CRIU to the point where all is restored and nothing has executed: the vote.
+    def restore(self, dumped: Dumped, seconds: float, verify: bool, last: bool = False) -> Restored:
+        """Bring CRIU to the point where all is restored and nothing has executed, and see that it is what was
+        frozen: the vote.
 
-        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from.
+        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from;
+        ``last``: there is no other copy.
         Raises TargetError or OSError; the copy is dead then, or will be when it is destroyed.
         """
         watch = Stopwatch()
@@ -212,7 +215,8 @@ class Window:
         self.close()
         failures: list[str] = []
         digests: list[str] = []
-        works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
+        expected = checking.Expected(self.area, dumped.inventory)
+        works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch), expected.read]
         if verify:
             works.append(lambda: digests.append(self._digest(dumped, watch)))
         beside = [threading.Thread(target=self._guarded, args=(work, failures)) for work in works]
@@ -236,8 +240,10 @@ class Window:
             self.facts = replace(self.facts, restart_policy=dumped.restart_policy)
             self.record.write(self.facts, Stage.FIRED, durable=False)
         watch.lap("restore")
+        compared = expected.check(_cgroup(self.facts.container_id), self.facts.address, last)
+        watch.lap("inventory")
         watch.phases(self.shim.seen)
-        return Restored(self.facts.address, "".join(digests), watch.laps, watch.spans)
+        return Restored(self.facts.address, "".join(digests), watch.laps, watch.spans, compared)
 
     @staticmethod
     def _guarded(work: Callable[[], None], failures: list[str]) -> None:

@@ -218,7 +218,8 @@ class Driver:
         match verb:
             case Verb.READY:
                 deadline = self._seconds(relocation, Deadline.DUMP)
-                return messages.GetReady(deadline, verify, relocation.peers.get(party))
+                inventory = str(move.get("inventory", "full"))
+                return messages.GetReady(deadline, verify, relocation.peers.get(party), inventory)
             case Verb.FREEZE:
                 assert said.ready_target is not None
                 return messages.Freeze(said.ready_target.address)

@@ -67,6 +67,9 @@ def report(
         "window_ms": round((marks["release"] - marks["send:freeze"]) * 1000, 1)
         if {"release", "send:freeze"} <= marks.keys()
         else None,
+        "inventory": shapes.write(said.restored.inventory)
+        if moved and said.restored and said.restored.inventory
+        else None,
         "phases": phases,
         "trace": traced,
     }

@@ -15,6 +15,8 @@ from relocate_proxy.storage.layer import Packed
 Name = Annotated[str, matches(r"[a-z][a-z _-]{0,31}")]
 Milliseconds = Annotated[float, within(-1e7, 1e7)]
 REASON_CHARACTERS = 1000
+MOST_KINDS = 64
+InventoryMode = Annotated[str, matches(r"full|sockets|off")]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,24 @@ Spans = Annotated[tuple[Span, ...], at_most(64)]
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Differences of one kind; ``why`` they are harmless."""
+
+    kind: Annotated[str, matches(r"[A-Za-z][A-Za-z0-9_ ,/-]{0,47}")]
+    times: Annotated[int, within(1, 2**31)]
+    why: Annotated[str, at_most(200)] = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of holding the copy against what was frozen: how many facts, which were put right."""
+
+    compared: Annotated[int, within(0, 2**31)]
+    mended: Annotated[tuple[Noted, ...], at_most(MOST_KINDS)] = ()
+    harmless: Annotated[tuple[Noted, ...], at_most(MOST_KINDS)] = ()
+
+
+@dataclass(frozen=True)
 class RestartPolicy:
     """A container's, as its tenant last set it (Docker's words and limits)."""
 
@@ -51,11 +71,13 @@ class RestartPolicy:
 
 @dataclass(frozen=True)
 class GetReady:
-    """``deadline``: seconds after which a source thaws by itself. ``peer``: the other party's address."""
+    """``deadline``: seconds after which a source thaws by itself. ``peer``: the other party's address.
+    ``inventory``: how much of the container a source looks at."""
 
     deadline: Seconds
     verify: bool = True
     peer: Address | None = None
+    inventory: InventoryMode = "off"
 
 
 @dataclass(frozen=True)
@@ -70,8 +92,8 @@ class Dumped:
     """What a source answers when its images are complete, and what the target restores from.
 
     ``layer``: digests of the writable layer's last changes, listing and archive; None if there are none.
-    ``carried``: digest of the flows and the log's last lines. ``pages``: port at which memory that was not
-    written is served.
+    ``carried``: digest of the flows and the log's last lines. ``inventory``: digest of the inventory, empty
+    if none was taken. ``pages``: port at which memory that was not written is served.
     """
 
     old_ip: Address
@@ -80,6 +102,7 @@ class Dumped:
     restart_policy: RestartPolicy
     layer: Packed | None = None
     pages: Port | None = None
+    inventory: Digest = ""
     laps: Laps = ()
     spans: Spans = ()
 
@@ -136,12 +159,13 @@ class Digested:
 
 @dataclass(frozen=True)
 class Restored:
-    """``images``: digest of those that were restored from."""
+    """``images``: digest of those that were restored from. ``inventory``: what came of the comparison."""
 
     new_ip: Address
     images: Digest
     laps: Laps = ()
     spans: Spans = ()
+    inventory: Compared | None = None
 
 
 @dataclass(frozen=True)
