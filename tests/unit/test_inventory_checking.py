@@ -265,11 +265,6 @@ def test_what_is_mended(puppet: Puppet, kind: str, prepare: str, change: str, lo
             "libc.msgsnd(m, struct.pack('q4s', 1, b'more'), 4, 0)",
         ),
         ("host name", "", "socket.sethostname('another')"),
-        (
-            "multicast group",
-            "u.setsockopt(0, 35, socket.inet_aton('239.1.2.3') + socket.inet_aton('10.9.0.2'))",
-            "u.setsockopt(0, 36, socket.inet_aton('239.1.2.3') + socket.inet_aton('10.9.0.2'))",
-        ),
         ("bytes received", "a.send(b'four'); time.sleep(.05)", "c.recv(2)"),
         ("bytes received", "x.send(b'four')", "y.recv(2)"),
         (
@@ -450,6 +445,22 @@ def test_a_window_that_a_listener_is_held_to(puppet: Puppet) -> None:
     with pytest.raises(checking.CopyError, match="local address"):  # it listens elsewhere, but for that:
         puppet.check(was)
     assert puppet("w.getsockopt(6, 10)") == 20000
+
+
+def test_memberships_of_multicast_groups(puppet: Puppet) -> None:
+    """With and without sources that are let in alone (IP_ADD_SOURCE_MEMBERSHIP)."""
+    group, own, source = (f"socket.inet_aton('{a}')" for a in ("239.1.2.3", "10.9.0.2", "10.9.0.7"))
+    for join, leave in ((35, 36), (39, 36)):
+        puppet(f"u.setsockopt(0, {join}, {group} + {own}{f' + {source}' if join == 39 else ''})")
+        was = puppet.take()
+        (fact,) = (fact for fact in was.facts if fact.kind == "multicast membership")
+        assert fact.of.endswith(" eth0 239.1.2.3")
+        puppet(f"u.setsockopt(0, {leave}, {group} + {own})")
+        assert puppet("open('/proc/self/net/igmp').read().count('030201EF')") == 0
+        assert mended(puppet, was) == {"multicast membership": 1}
+        assert puppet("open('/proc/self/net/igmp').read().count('030201EF')") == 1
+        assert fact in puppet.take().facts
+        puppet(f"u.setsockopt(0, {leave}, {group} + {own})")
 
 
 def test_processors_that_are_not_here_do_no_harm(puppet: Puppet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,6 @@ OPTIONS = {
     "SO_PRIORITY": (1, 12, 3),
     "SO_RCVLOWAT": (1, 18, 2),
     "SO_TIMESTAMP": (1, 29, 1),
-    "SO_PEEK_OFF": (1, 42, 0),
     "SO_ZEROCOPY": (1, 60, 1),
     "SO_TXREHASH": (1, 74, 0),
     "IP_TOS": (0, 1, 8),

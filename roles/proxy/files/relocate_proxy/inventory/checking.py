@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from relocate_proxy.inventory import options, sockets
 from relocate_proxy.inventory.comparison import Difference, compare
 from relocate_proxy.inventory.document import Inventory, decode
 from relocate_proxy.inventory.kinds import Verdict
@@ -16,6 +17,7 @@ from relocate_proxy.protocol.messages import MOST_KINDS, Compared, Noted
 from relocate_proxy.storage.shared import StorageArea
 
 SAID = 3  # differences in words
+OF_SOCKETS = {*sockets.OF_ALL, *options.BY_LABEL}
 ROUNDS = 2  # one option of a socket may change another
 
 
@@ -40,7 +42,7 @@ class _Check:
         for each in differences:
             if each.kind.verdict is not Verdict.MENDED:
                 self._note(each, str(each), each.kind.verdict)
-            elif each.of.startswith("socket "):
+            elif each.kind.name in OF_SOCKETS:
                 wanting.append(each)
             else:
                 try:

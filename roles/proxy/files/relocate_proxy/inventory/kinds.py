@@ -7,7 +7,7 @@ A kind that is not in this table is not compared.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relocate_proxy.inventory import descriptors, namespaces, options, sockets, tasks
+from relocate_proxy.inventory import descriptors, multicast, namespaces, options, sockets, tasks
 
 
 class Verdict(StrEnum):
@@ -50,7 +50,8 @@ ROWS = [
     *(Kind(name, FATAL) for name in (descriptors.INOTIFY, descriptors.LOCKS)),
     *(Kind(name, MENDED) for name in (descriptors.EVENTFD, descriptors.SIGNALFD)),
     *(Kind(name, FATAL, both=True) for name in (namespaces.MOUNT, namespaces.SYSTEM_V)),
-    *(Kind(name, FATAL) for name in (namespaces.GROUP, namespaces.HOST_NAME)),
+    Kind(namespaces.HOST_NAME, FATAL),
+    Kind(multicast.MEMBERSHIP, MENDED),
     *(Kind(name, MENDED) for name in (namespaces.ADDRESS, namespaces.ROUTE)),
     *(Kind(name, FATAL) for name in (SOCKET, NAME, PEER, RECEIVED, UNSENT, sockets.STATE)),
     Kind(DATAGRAMS, HARMLESS, why="a datagram may be lost at any time (RFC 768)"),

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterable
 
-from relocate_proxy.inventory import calls, descriptors, namespaces, sockets, tasks
+from relocate_proxy.inventory import calls, descriptors, multicast, namespaces, sockets, tasks
 from relocate_proxy.inventory.comparison import Difference
 from relocate_proxy.inventory.options import ORDER
 from relocate_proxy.inventory.reading import Process, Reader
@@ -46,6 +46,12 @@ class Mender:
         kind, of, was = difference.kind.name, difference.of, str(difference.was)
         if kind in (namespaces.ADDRESS, namespaces.ROUTE):
             namespaces.mend(self.reader.processes[0].pid, self.reader.own, kind, of)
+            return
+        if kind == multicast.MEMBERSHIP:
+            word, holder, which = of.split(" ", 2)
+            process, number = self._find(f"{word} {holder}")
+            with _duplicate(process.pid, number) as found:
+                multicast.join(found.fileno(), self.reader.groups, which, was)
             return
         process, number = self._find(of)
         if of.startswith("descriptor "):

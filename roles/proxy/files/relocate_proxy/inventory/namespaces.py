@@ -1,4 +1,4 @@
-"""What the container's namespaces hold beside its processes: mounts, addresses and routes, multicast groups,
+"""What the container's namespaces hold beside its processes: mounts, addresses and routes,
 System V objects, the host name.
 
 Addresses that the engine chose are named by what they are (own, gateway, network), so that those of two hosts
@@ -17,7 +17,7 @@ from relocate_proxy.inventory import calls
 from relocate_proxy.inventory.document import Fact
 from relocate_proxy.kernel import shell
 
-MOUNT, ROUTE, ADDRESS, GROUP = "mount", "route", "address", "multicast group"
+MOUNT, ROUTE, ADDRESS = "mount", "route", "address"
 SYSTEM_V, HOST_NAME = "System V object", "host name"
 RTM_GETADDR, RTM_GETROUTE = 22, 26
 NLMSG_ERROR, NLMSG_DONE, DUMP = 2, 3, 0x301
@@ -29,7 +29,6 @@ COLUMNS = {
     "msg": ("key", "msqid", "perms", "cbytes", "qnum", "uid", "gid", "cuid", "cgid"),
 }
 ROUTES = {6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}  # rtnetlink(7): rtm_type
-ALL_HOSTS = "010000E0"  # 224.0.0.1, of which every host is a member (RFC 1112)
 
 
 def mounts(text: str) -> Iterator[Fact]:
@@ -64,7 +63,7 @@ def inside(pid: int, own: str) -> list[Fact]:
     thread.join()
     if errors:
         raise errors[0]
-    return found + list(_groups(Path(f"/proc/{pid}/net/igmp").read_text()))
+    return found
 
 
 def _system_v(name: str, columns: tuple[str, ...]) -> Iterator[Fact]:
@@ -73,16 +72,6 @@ def _system_v(name: str, columns: tuple[str, ...]) -> Iterator[Fact]:
         entry = dict(zip(head.split(), row.split(), strict=True))
         value = " ".join(f"{column} {entry[column]}" for column in columns if column in entry)
         yield Fact(SYSTEM_V, f"{name} {entry[columns[1]]}", value)
-
-
-def _groups(igmp: str) -> Iterator[Fact]:
-    device = ""
-    for line in igmp.splitlines()[1:]:
-        words = line.split()
-        if not line.startswith("\t"):
-            device = words[1]
-        elif words[0] != ALL_HOSTS:
-            yield Fact(GROUP, f"{device} {words[0]}", words[1])
 
 
 def _network(own: str) -> Iterator[Fact]:

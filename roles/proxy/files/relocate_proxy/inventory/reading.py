@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relocate_proxy.inventory import calls, descriptors, namespaces, sockets, tasks
+from relocate_proxy.inventory import calls, descriptors, multicast, namespaces, sockets, tasks
 from relocate_proxy.inventory.document import Fact, Inventory, Mode, Socket, Vector
 from relocate_proxy.inventory.kinds import (
     HANDLERS,
@@ -45,6 +45,7 @@ class Reader:
         """``own``: the container's address."""
         self.cgroup, self.own, self.mode = cgroup, own, mode
         self.processes: list[Process] = []
+        self.groups = multicast.Groups({}, ())
 
     def look(self) -> None:
         """Note processes, threads and descriptors. What ends meanwhile is left out."""
@@ -66,6 +67,8 @@ class Reader:
             for each in self.processes:
                 facts += self._process(each)
         vectors = _Vectors(self.own)
+        if self.processes:
+            self.groups = multicast.groups(Path(f"/proc/{self.processes[0].pid}/net/igmp").read_text())
         facts += self._descriptors(vectors)
         if self.mode is Mode.FULL and self.processes:
             first = self.processes[0].pid
@@ -79,7 +82,9 @@ class Reader:
         process = next(each for each in self.processes if each.inside == int(inside))
         vectors, pidfd = _Vectors(self.own), calls.pidfd_open(process.pid)
         try:
-            vectors.add(of, sockets.read(calls.pidfd_getfd(pidfd, int(number)), self.own, self.pids))
+            vectors.add(
+                of, sockets.read(calls.pidfd_getfd(pidfd, int(number)), self.own, self.pids, self.groups)
+            )
         finally:
             os.close(pidfd)
         return vectors.inventory(self.mode, ())
@@ -160,7 +165,10 @@ class Reader:
         if self.mode is Mode.FULL:
             yield Fact(descriptors.DESCRIPTOR, of, name)
         if name == f"socket {holder}":
-            vectors.add(name, sockets.read(calls.pidfd_getfd(pidfd, number), self.own, pids))
+            found = sockets.read(calls.pidfd_getfd(pidfd, number), self.own, pids, self.groups)
+            vectors.add(name, found)
+            for which, value in found.memberships:
+                yield Fact(multicast.MEMBERSHIP, f"{name} {which}", value)
 
 
 class _Vectors:

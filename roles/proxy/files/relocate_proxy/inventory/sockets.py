@@ -8,8 +8,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from relocate_proxy.inventory import calls, options
+from relocate_proxy.inventory import calls, multicast, options
 from relocate_proxy.inventory.document import Value
+from relocate_proxy.inventory.multicast import Groups
 
 TCP, TCP_INFO, STATE_CLOSE, STATE_LISTEN = 6, 11, 7, 10
 INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
@@ -36,11 +37,12 @@ class Found(NamedTuple):
     peer: str
     received: int
     unsent: int
+    memberships: list[tuple[str, str]]
 
 
-def read(descriptor: int, own: str, pids: dict[int, int]) -> Found:
+def read(descriptor: int, own: str, pids: dict[int, int], groups: Groups) -> Found:
     """Takes the descriptor over and closes it. ``own``: the container's address; ``pids``: the pids of its
-    processes as they are in it, by what they are here.
+    processes as they are in it, by what they are here; ``groups``: of its namespace.
 
     There may be thousands, and the copy's are read while its clients wait: SocketType is Python's socket
     without what makes it pleasant.
@@ -72,6 +74,9 @@ def read(descriptor: int, own: str, pids: dict[int, int]) -> Found:
             _address(found, found.getpeername, own),
             _queue(descriptor, SIOCINQ) if state != STATE_LISTEN else 0,
             _queue(descriptor, SIOCOUTQ) if connected else 0,
+            multicast.read(descriptor, groups)
+            if groups.wanted and family == INTERNET[0] and not stream
+            else [],
         )
     finally:
         found.close()
