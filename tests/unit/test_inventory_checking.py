@@ -62,17 +62,24 @@ class Puppet:
         except (ValueError, SyntaxError):
             return answer
 
-    def reader(self, mode: Mode = Mode.FULL) -> reading.Reader:
-        (self.cgroup / "cgroup.procs").write_text(self._processes())
+    def reader(self, mode: Mode = Mode.FULL, entered: int = 0) -> reading.Reader:
+        others = "".join(f"{pid}\n" for pid in self.entered(entered)) if entered else ""
+        (self.cgroup / "cgroup.procs").write_text(f"{self._processes()}\n{others}")
         return reading.Reader(self.cgroup, OWN, mode)
 
     def _processes(self) -> str:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return f"{os.getpid()} {self.pid} {children}".replace(" ", "\n")
 
-    def take(self, mode: Mode = Mode.FULL) -> Inventory:
+    @staticmethod
+    def entered(pid: int) -> list[int]:
+        """A process of ours, and what descends from it."""
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *(each for child in children for each in Puppet.entered(int(child)))]
+
+    def take(self, mode: Mode = Mode.FULL, entered: int = 0) -> Inventory:
         with self.still():
-            reader = self.reader(mode)
+            reader = self.reader(mode, entered)
             reader.look()
             return reader.take()
 
@@ -461,6 +468,25 @@ def test_memberships_of_multicast_groups(puppet: Puppet) -> None:
         assert puppet("open('/proc/self/net/igmp').read().count('030201EF')") == 1
         assert fact in puppet.take().facts
         puppet(f"u.setsockopt(0, {leave}, {group} + {own})")
+
+
+def test_who_came_from_outside_is_no_part_of_it(puppet: Puppet) -> None:
+    """A health check, or what `docker exec` started: CRIU dumps what descends from the first process."""
+    was = puppet.take()
+    enter = ["nsenter", f"--target={puppet.pid}", "--pid", "sh", "-c", "sleep 60 & sleep 60"]
+    with subprocess.Popen(enter) as entered:
+        try:
+            while len(puppet.entered(entered.pid)) < 3:
+                time.sleep(0.01)
+            found = puppet.take(entered=entered.pid)
+            alone = [fact for fact in found.facts if fact.kind == "entered process"]
+            assert [fact.value for fact in alone] == ["sh -c sleep 60 & sleep 60"]
+            assert set(was.facts) == set(found.facts) - set(alone)
+            (noted,) = puppet.check(found).harmless
+            assert noted.kind == "entered process" and "health check" in noted.why
+        finally:
+            for pid in reversed(puppet.entered(entered.pid)):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_processors_that_are_not_here_do_no_harm(puppet: Puppet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,8 @@ class Window:
         self.upper = engine.upper_dir(facts.rootfs)
         self.verify = verify
         self.follower = images.Follower(self.area.images)
-        self.inventory = taking.Taking(Path(facts.cgroup), facts.address, inventory)
+        checked = bool(preflight.health_command(engine.inspect(facts.container_id)["Config"]))
+        self.inventory = taking.Taking(Path(facts.cgroup), facts.address, inventory, checked)
         self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
         self.frozen = False
         self.layer: layer.Packed | None = None

@@ -30,7 +30,7 @@ class Kind:
     both: bool = False
 
 
-PROCESS, THREAD, SOCKET = "process", "thread", "socket"
+PROCESS, THREAD, SOCKET, ENTERED = "process", "thread", "socket", "entered process"
 # A thing that has facts of other kinds too: those of one that is missing are not counted again.
 THINGS = {PROCESS, THREAD, descriptors.DESCRIPTOR}
 PENDING, HANDLERS, RELATIONS = "pending signals", "signal handlers", "parent, group and session"
@@ -41,6 +41,7 @@ DATAGRAMS = "datagrams received"
 FATAL, MENDED, HARMLESS = Verdict.FATAL, Verdict.MENDED, Verdict.HARMLESS
 ROWS = [
     *(Kind(name, FATAL, both=True) for name in (PROCESS, THREAD)),
+    Kind(ENTERED, HARMLESS, why="a health check ends with a move, and the next one starts"),
     *(Kind(name, FATAL) for name in (RELATIONS, UMASK, WORKING, ROOT, PROGRAM, PENDING, HANDLERS)),
     *(Kind(name, MENDED) for name in tasks.PROCESS),
     *(Kind(name, MENDED) for name in ("I/O priority", "scheduling", "timer slack")),

@@ -12,6 +12,7 @@ from pathlib import Path
 from relocate_proxy.inventory import calls, descriptors, multicast, namespaces, sockets, tasks
 from relocate_proxy.inventory.document import Fact, Inventory, Mode, Socket, Vector
 from relocate_proxy.inventory.kinds import (
+    ENTERED,
     HANDLERS,
     PENDING,
     PROCESS,
@@ -23,7 +24,8 @@ from relocate_proxy.inventory.kinds import (
     WORKING,
 )
 
-PROC = Path("/proc")
+FIRST = 1  # the pid of a container's first process, in it
+COMMAND_LETTERS = 200
 
 
 @dataclass
@@ -60,9 +62,8 @@ class Reader:
 
     def take(self) -> Inventory:
         """Raises OSError when the container does not stand still."""
-        self.processes = [each for each in self.processes if self._know(each)]
-        self.processes.sort(key=lambda each: each.inside)
-        facts: list[Fact] = []
+        self.processes = sorted(filter(self._know, self.processes), key=lambda each: each.inside)
+        facts = [Fact(ENTERED, f"process {each.inside}", _command(each)) for each in self._leave_out()]
         if self.mode is Mode.FULL:
             for each in self.processes:
                 facts += self._process(each)
@@ -88,6 +89,23 @@ class Reader:
         finally:
             os.close(pidfd)
         return vectors.inventory(self.mode, ())
+
+    def _leave_out(self) -> list[Process]:
+        """Take away what does not descend from the container's first process: CRIU does not dump it. Returns
+        those of it that came from outside."""
+        known = {each.pid: each for each in self.processes}
+        own: set[int] = set()
+        for each in self.processes:
+            line: list[int] = []
+            found: Process | None = each
+            while found is not None and found.inside != FIRST and found.pid not in own:
+                line.append(found.pid)
+                found = known.get(int(found.status["PPid"]))
+            if found is not None:
+                own.update(line, (found.pid,))
+        entered = [each for each in self.processes if each.pid not in own]
+        self.processes = [each for each in self.processes if each.pid in own]
+        return [each for each in entered if int(each.status["PPid"]) not in known]
 
     @property
     def pids(self) -> dict[int, int]:
@@ -193,6 +211,12 @@ class _Vectors:
 
     def inventory(self, mode: Mode, facts: tuple[Fact, ...]) -> Inventory:
         return Inventory(mode, facts, tuple(self.labels), tuple(self.all), tuple(self.sockets))
+
+
+def _command(process: Process) -> str:
+    with open(f"/proc/{process.pid}/cmdline", "rb", buffering=0) as stream:  # noqa: PTH123
+        words = stream.read(COMMAND_LETTERS).decode(errors="replace").rstrip("\0")
+    return words.replace("\0", " ") or process.status["Name"]
 
 
 def _numbers(directory: str) -> list[int]:

@@ -149,7 +149,7 @@ def _entered(inspect: dict[str, Any]) -> Iterator[Finding]:
     engine of the target starts the next."""
     pid = (inspect.get("State") or {}).get("Pid") or 0
     found = holdings.strangers(holdings.processes_of(pid)) if pid else {}
-    command = _health_command(inspect["Config"])
+    command = health_command(inspect["Config"])
     for _ in range(LOOKS):
         if found and command:
             checks = _health_checks(inspect["Id"], command)
@@ -176,7 +176,7 @@ def _health_checks(identity: str, command: list[str]) -> set[str]:
     return found
 
 
-def _health_command(config: dict[str, Any]) -> list[str]:
+def health_command(config: dict[str, Any]) -> list[str]:
     """What the engine runs to see whether the container is healthy; empty if nothing."""
     kind, *words = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
     if kind == "CMD-SHELL":
