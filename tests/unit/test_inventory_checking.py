@@ -307,10 +307,7 @@ def number(label: str) -> str:
 @pytest.mark.parametrize(
     ("socket", "label", "value"),
     [
-        *(
-            ("c", label, 1)
-            for label in ("SO_KEEPALIVE", "SO_OOBINLINE", "SO_TIMESTAMP", "SO_ZEROCOPY", "SO_NO_CHECK")
-        ),
+        *(("c", label, 1) for label in ("SO_KEEPALIVE", "SO_OOBINLINE", "SO_TIMESTAMP", "SO_ZEROCOPY")),
         *(
             ("c", label, 3)
             for label in ("SO_MARK", "SO_PRIORITY", "SO_RCVLOWAT", "SO_BUSY_POLL", "SO_PEEK_OFF")
@@ -330,13 +327,10 @@ def number(label: str) -> str:
                 "IP_RECVERR",
                 "IP_FREEBIND",
                 "IP_TRANSPARENT",
-                "IP_PKTINFO",
-                "IP_RECVTOS",
-                "IP_RECVTTL",
             )
         ),
         ("c", "IP_MTU_DISCOVER", 0),
-        ("c", "IP_LOCAL_PORT_RANGE", ((60000 << 16) | 40000) - 2**32),
+        ("s", "IP_LOCAL_PORT_RANGE", ((60000 << 16) | 40000) - 2**32),
         *(("c", label, 1) for label in ("TCP_NODELAY", "TCP_CORK", "TCP_THIN_LINEAR_TIMEOUTS", "TCP_INQ")),
         *(
             ("c", label, 11)
@@ -363,6 +357,10 @@ def number(label: str) -> str:
                 "UDP_CORK",
                 "SO_DONTROUTE",
                 "SO_TIMESTAMPNS",
+                "SO_NO_CHECK",
+                "IP_PKTINFO",
+                "IP_RECVTOS",
+                "IP_RECVTTL",
             )
         ),
         ("u", "IP_MULTICAST_TTL", 9),

@@ -31,7 +31,6 @@ OPTIONS = {
     "IP_TTL": (0, 2, 33),
     "IP_MTU_DISCOVER": (0, 10, 0),
     "IP_RECVERR": (0, 11, 1),
-    "IP_RECVTOS": (0, 13, 1),
     "IP_MINTTL": (0, 21, 2),
     "TCP_NODELAY": (6, 1, 1),
     "TCP_KEEPIDLE": (6, 4, 77),

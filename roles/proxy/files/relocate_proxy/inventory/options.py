@@ -72,6 +72,38 @@ DATAGRAM = _options(UDP, "UDP_CORK:1 UDP_ENCAP:100 UDP_NO_CHECK6_TX:101 UDP_NO_C
 NETLINK = _options(270, "NETLINK_PKTINFO:3 NETLINK_BROADCAST_ERROR:4 NETLINK_NO_ENOBUFS:5 NETLINK_CAP_ACK:10")
 ALL = (*GENERAL, *REUSE, *IPV4, *IPV6_, *STREAM, *LISTENER, *DATAGRAM, *NETLINK, *BUFFERS)
 BOTH = {"IP_TOS", "IP_TTL", "IP_LOCAL_PORT_RANGE"}  # of IPv4 packets that an IPv6 socket sends
+# What does nothing on a connection, of which there may be thousands.
+IDLE_ON_CONNECTION = frozenset(
+    [
+        "SO_ACCEPTCONN",
+        "SO_BROADCAST",
+        "SO_NO_CHECK",
+        "SO_RXQ_OVFL",
+        "SO_PASSCRED",
+        "SO_PASSSEC",
+        "IP_RECVOPTS",
+        "IP_RETOPTS",
+        "IP_PKTINFO",
+        "IP_RECVTTL",
+        "IP_RECVTOS",
+        "IP_BIND_ADDRESS_NO_PORT",
+        "IP_LOCAL_PORT_RANGE",
+        "IP_MULTICAST_IF",
+        "IP_MULTICAST_TTL",
+        "IP_MULTICAST_LOOP",
+        "IP_MULTICAST_ALL",
+        "IP_UNICAST_IF",
+        "IPV6_MULTICAST_IF",
+        "IPV6_MULTICAST_HOPS",
+        "IPV6_MULTICAST_LOOP",
+        "IPV6_MULTICAST_ALL",
+        "IPV6_V6ONLY",
+        "TCP_DEFER_ACCEPT",
+        "TCP_FASTOPEN",
+        "TCP_SAVE_SYN",
+        "TCP_FASTOPEN_CONNECT",
+    ]
+)
 BY_LABEL: dict[str, Option] = {option.label: option for option in ALL}
 ORDER: dict[str, int] = {label: place for place, label in enumerate(BY_LABEL)}
 
@@ -106,6 +138,8 @@ def table(family: int, type_: int, protocol: int, connected: bool) -> tuple[Opti
             found += DATAGRAM
     elif family == socket.AF_NETLINK:
         found += NETLINK
+    if protocol == TCP and connected:
+        return tuple(option for option in found + BUFFERS if option.label not in IDLE_ON_CONNECTION)
     return found + BUFFERS
 
 
