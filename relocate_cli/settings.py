@@ -145,6 +145,11 @@ class Relocation:
         values.positive(values.duration),
         "How long dump and restore each may take before a roll-back, in seconds.",
     )
+    inventory: str = _setting(
+        "full",
+        values.one_of("full", "sockets", "off"),
+        "What of the copy is compared with what was frozen before it may run: full, sockets or off.",
+    )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ def report(
             "containers": [{"container": name, "moves": moves} for name, moves in summary.containers.items()],
             "ways": [{"source": ends[0], "target": ends[1], "moves": n} for ends, n in summary.ways.items()],
             "reasons": [{"reason": reason, "times": times} for reason, times in summary.reasons.items()],
+            "inventory": {
+                "compared": summary.compared,
+                "mended": [{"kind": kind, "moves": moves} for kind, moves in summary.mended.items()],
+                "harmless": [{"kind": kind, "moves": moves} for kind, moves in summary.harmless.items()],
+            },
         }
         render.emit_json("report", document)
         return
@@ -40,6 +45,8 @@ def report(
     for head, rows in (
         (("CONTAINER", "MOVES"), summary.containers.items()),
         (("REASON", "TIMES"), summary.reasons.items()),
+        (("MENDED IN THE COPY", "MOVES"), summary.mended.items()),
+        (("HARMLESS IN THE COPY", "MOVES"), summary.harmless.items()),
     ):
         if rows:
             print("\n" + render.table(head, rows))

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from relocate_cli import cli
+from relocate_cli.plan import Inventory, Noted, Outcome, Relocation
+from relocate_cli.report import summarise
 
 Run = Callable[..., Any]
 
@@ -70,7 +72,21 @@ def test_report_adds_up(relocate: Run, hosts: Any) -> None:
     assert document["window_ms"] == {"min": 61.0, "median": 61.0, "p95": 61.0, "max": 61.0}
     assert document["containers"] == [{"container": "web", "moves": 1}]
     assert document["reasons"] == [{"reason": "no space", "times": 1}]
+    assert document["inventory"] == {"compared": 0, "mended": [], "harmless": []}
     assert "no space" in relocate("report").out
+
+
+def test_report_sums_up_what_was_mended() -> None:
+    found = [
+        Inventory(9, (Noted("user", 2), Noted("I/O priority", 1))),
+        Inventory(9, (Noted("user", 1),)),
+        None,
+    ]
+    moves = [
+        Relocation(str(n), "web", "h1", "h2", outcome=Outcome.MOVED, inventory=i) for n, i in enumerate(found)
+    ]
+    summary = summarise(moves)
+    assert (summary.compared, summary.mended, summary.harmless) == (2, {"user": 2, "I/O priority": 1}, {})
 
 
 def test_metrics_replace_a_file_whole(relocate: Run, hosts: Any, tmp_path: Path) -> None:
