@@ -110,8 +110,8 @@ def test_no_image_and_no_log_is_reached_through_a_link(area: StorageArea, tmp_pa
     for name in ("images/files.img", "images/pages-1.img", "work-dump/dump.log", "images/descriptors.json"):
         (area.directory / name).symlink_to(secret)
     acts = [
-        lambda: images.rewrite_address(area.images / "files.img", "172.17.1.2", "172.17.2.2"),
-        lambda: images.take_over(area.images, "172.17.1.2", "172.17.2.2"),
+        lambda: images.rewrite_addresses(area.images / "files.img", {"172.17.1.2": "172.17.2.2"}),
+        lambda: images.take_over(area.images, {"172.17.1.2": "172.17.2.2"}),
         lambda: images.Follower(area.images).digests(),
         lambda: area.digest([]),
     ]

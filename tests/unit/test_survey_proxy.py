@@ -35,6 +35,8 @@ ANSWERS: dict[str, Any] = {
     "/version": {"Components": [{"Name": "Engine", "Version": "26.1.5"}]},
     "/networks": [{"Name": "bridge", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}},
                   {"Name": "host", "Driver": "host", "IPAM": {"Config": None}}],
+    "/volumes": {"Volumes": None, "Warnings": None},
+    "/containers/json?all=true": [],
     "/images/json": [{"RepoTags": ["app:1"]}, {"RepoTags": None}],
 }  # fmt: skip
 
@@ -95,11 +97,12 @@ def test_networks_and_the_ports_that_the_engine_chose_are_told(engine: dict[str,
     engine["/networks"] = [
         *ANSWERS["/networks"],
         {"Name": "lan", "Driver": "macvlan", "IPAM": {"Config": []}},
+        {"Name": "shop_default", "Driver": "bridge", "IPAM": {"Config": []}},
     ]
     document = survey.survey(light=True)
     (web,) = document["containers"]
     assert (web["networks"], web["ports"], web["obstacles"]) == (["shop_default"], ["tcp/32768"], [])
-    assert document["capacity"]["networks"] == ["bridge"]
+    assert document["capacity"]["no_bridges"] == {"host": "host", "lan": "macvlan"}
 
 
 def test_a_sidecar_and_a_foreign_network_are_obstacles(engine: dict[str, Any]) -> None:

@@ -23,7 +23,9 @@ DUMPED: dict[str, Any] = {
     "new_ip": "172.17.2.2",
     "carried": DIGEST,
     "restart_policy": {"name": "always", "retries": 0},
+    "others": ["172.18.0.9"],
     "layer": {"listing": DIGEST, "archive": ""},
+    "volumes": [{"listing": DIGEST, "archive": DIGEST}, None],
     "pages": None,
     "laps": [{"name": "dump", "ms": 31.25}],
     "spans": [{"name": "criu post-dump", "at": 1.5, "ms": 30.0}],
@@ -42,7 +44,7 @@ def line(document: object) -> bytes:
 
 REQUESTS = [
     message("source", "ready", deadline=30.0, verify=False, peer=None),
-    message("source", "freeze", new_ip="172.17.2.2"),
+    message("source", "freeze", new_ip="172.17.2.2", others=["172.18.0.9"]),
     message("source", "thaw"),
     message("source", "destroy", recovers="0a0b0c0d0e0f"),
     message("target", "ready", deadline=30.0, verify=True, peer="198.18.0.11"),
@@ -53,8 +55,8 @@ REQUESTS = [
     message("target", "destroy", recovers=None),
 ]
 REPORTS = [
-    message("source", "ready", configuration=DIGEST, address="172.17.1.2"),
-    message("target", "ready", configuration=DIGEST, address="172.17.2.2"),
+    message("source", "ready", configuration=DIGEST, address="172.17.1.2", others=[]),
+    message("target", "ready", configuration=DIGEST, address="172.17.2.2", others=["172.18.0.9"]),
     message("source", "dumped", **DUMPED),
     message("source", "digested", images=DIGEST),
     message("source", "stored", vote=VOTE),

@@ -50,6 +50,10 @@ def move_with_a_lie(lab: Lab, changes: JsonObject) -> JsonObject:
         ({"host_config": {"DeviceCgroupRules": ["a *:* rwm"]}}, "it may use devices by the rule 'a *:* rwm'"),
         ({"host_config": {"Annotations": {"org.criu.config": "/x"}}}, "it has annotations for the runtime"),
         ({"host_config": {"RestartPolicy": {"Name": "x"}}}, "its restart policy is none of Docker's"),
+        (
+            {"host_config": {"Binds": ["others:/x"]}},
+            "/x is the local volume others, which does not come along",
+        ),
         ({"name": "db"}, "it is of a container db, not of web"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,

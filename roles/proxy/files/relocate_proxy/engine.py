@@ -21,6 +21,7 @@ SOCKET = "/run/docker.sock"
 ENGINE_SECONDS = 60.0
 QUICK_SECONDS = 5.0
 RESTART_SECONDS = 20.0
+BRIDGE_NAME = "com.docker.network.bridge.name"
 IMAGE_NAME = "relocate.image"  # an annotation, of containers whose image has another name here
 NO_ACCOUNT = "e30="  # X-Registry-Auth: {} in base64; the engine refuses a push without
 
@@ -128,12 +129,20 @@ def networks() -> list[JsonObject]:
     return list(ask("/networks", filters={"driver": ["bridge"]}))
 
 
+def bridge(network: JsonObject) -> str:
+    """Name of the interface of a bridge network: its own, or the one that the engine gives."""
+    return str((network.get("Options") or {}).get(BRIDGE_NAME) or f"br-{network['Id'][:12]}")
+
+
 def specification(document: JsonObject, image: str) -> JsonObject:
     """What the target needs to create the same container from ``image`` (a reference it can pull).
 
     A port of the host that the engine chose is the container's from now on: its clients know it.
     """
     networks = document["NetworkSettings"]["Networks"]
+    mode = document["HostConfig"].get("NetworkMode") or "default"
+    if mode not in ("default", *networks):  # an id, which is another one elsewhere
+        mode = next(iter(networks))
     return {
         "name": document["Name"].lstrip("/"),
         "image": image,
@@ -141,6 +150,7 @@ def specification(document: JsonObject, image: str) -> JsonObject:
         "config": document["Config"],
         "host_config": {
             **document["HostConfig"],
+            "NetworkMode": mode,
             "PortBindings": _bindings(document),
             "PublishAllPorts": False,
         },
@@ -249,11 +259,6 @@ def was_told_to_end(name: str, since: float) -> bool:
         filters={"container": [name], "event": ["kill", "stop", "destroy"]},
     )
     return any(True for _ in events)
-
-
-def address(name: str) -> str:
-    """A running container's address in its first network."""
-    return str(next(iter(inspect(name)["NetworkSettings"]["Networks"].values()))["IPAddress"])
 
 
 def find(name: str) -> str | None:

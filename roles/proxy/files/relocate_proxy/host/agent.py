@@ -81,11 +81,11 @@ class SourceSide:
                 self.window = self.window or source.Window(relocation, deadline, peer, verify)
                 be_prompt()
                 facts = self.window.facts
-                yield messages.Ready(facts.configuration, facts.address)
-            case Freeze(new_ip):
+                yield messages.Ready(facts.configuration, facts.address, facts.others)
+            case Freeze():
                 if self.window is None:
                     raise source.SourceError("freeze without ready: the agent was restarted")
-                yield self.window.dumped or self._freeze(self.window, new_ip)
+                yield self.window.dumped or self._freeze(self.window, question)
                 yield messages.Digested(self.window.digest())
             case Thaw():
                 yield source.answer_thaw(relocation)
@@ -93,10 +93,10 @@ class SourceSide:
                 source.destroy(recovers or relocation)
                 yield messages.Destroyed()
 
-    def _freeze(self, window: source.Window, new_ip: str) -> messages.Dumped:
+    def _freeze(self, window: source.Window, question: Freeze) -> messages.Dumped:
         self._refuse_decided()
         try:
-            return window.freeze(new_ip)
+            return window.freeze((question.new_ip, *question.others))
         except Exception:
             window.undo()
             raise
@@ -120,7 +120,8 @@ class TargetSide:
             case GetReady():
                 self.window = self.window or target.Window(self.relocation)
                 be_prompt()
-                yield messages.Ready(self.window.facts.configuration, self.window.facts.address)
+                facts = self.window.facts
+                yield messages.Ready(facts.configuration, facts.address, facts.others)
             case Restore():
                 self.restored = self.restored or self._restore(question)
                 yield self.restored

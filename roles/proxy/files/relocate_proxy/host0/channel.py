@@ -11,6 +11,7 @@ from relocate_proxy.protocol import wire
 from relocate_proxy.protocol.messages import Report, Request
 
 RECONNECT_SECONDS = 1.0
+REPORTS, REPORTS_PER_SECOND = 2000, 200.0  # at once, and for long: a dozen are one relocation's
 SSH_OPTIONS = {
     "BatchMode": "yes",
     "StrictHostKeyChecking": "yes",
@@ -25,6 +26,23 @@ SSH = ["ssh", "-T", *(f"-o{name}={value}" for name, value in SSH_OPTIONS.items()
 
 # A host whose channel is new, or what a host's agent reports.
 Events = queue.SimpleQueue[str | tuple[str, Report]]
+
+
+class Pace:
+    """Holds back a host that talks without end: its channel is read no faster than this, so that what it says
+    fills neither host0's memory nor its time."""
+
+    def __init__(self, most: int = REPORTS, per_second: float = REPORTS_PER_SECOND) -> None:
+        self.most, self.per_second = float(most), per_second
+        self.left, self.at = self.most, time.monotonic()
+
+    def wait(self) -> None:
+        """Before each report: at once, unless there were too many."""
+        now = time.monotonic()
+        self.left = min(self.most, self.left + (now - self.at) * self.per_second) - 1.0
+        self.at = now
+        if self.left < 0.0:
+            time.sleep(-self.left / self.per_second)
 
 
 class Channel:
@@ -43,6 +61,7 @@ class Channel:
     def _run(self) -> None:
         be_prompt()
         connected_before = False
+        pace = Pace()
         while self.wanted:
             self.process = subprocess.Popen(
                 [*SSH, f"root@{self.address}", "agent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -55,6 +74,7 @@ class Channel:
                         self.events.put(self.host)
                     connected_before = True
                 elif report := wire.decode_report(line):
+                    pace.wait()
                     self._write(wire.ACKNOWLEDGEMENT)
                     self.events.put((self.host, report))
             self.ready.clear()

@@ -15,6 +15,8 @@ from relocate_proxy.storage.layer import Packed
 Name = Annotated[str, matches(r"[a-z][a-z _-]{0,31}")]
 Milliseconds = Annotated[float, within(-1e7, 1e7)]
 REASON_CHARACTERS = 1000
+MOST_NETWORKS = 16
+Addresses = Annotated[tuple[Address, ...], at_most(MOST_NETWORKS)]
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ class GetReady:
 
 @dataclass(frozen=True)
 class Freeze:
-    """``new_ip``: what the images are to say."""
+    """``new_ip``: what the images are to say; ``others``: in its other networks, by their names."""
 
     new_ip: Address
+    others: Addresses = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ class Dumped:
     """What a source answers when its images are complete, and what the target restores from.
 
     ``layer``: digests of the writable layer's last changes, listing and archive; None if there are none.
+    ``others``: new addresses in its other networks.
     ``carried``: digest of the flows and the log's last lines. ``pages``: port at which memory that was not
-    written is served.
+    written is served. ``volumes``: like ``layer``, of each that travels.
     """
 
     old_ip: Address
@@ -79,6 +83,8 @@ class Dumped:
     carried: Digest
     restart_policy: RestartPolicy
     layer: Packed | None = None
+    volumes: Annotated[tuple[Packed | None, ...], at_most(32)] = ()
+    others: Addresses = ()
     pages: Port | None = None
     laps: Laps = ()
     spans: Spans = ()
@@ -133,10 +139,12 @@ class Destroy:
 
 @dataclass(frozen=True)
 class Ready:
-    """``configuration``: digest of what the container is to be created from, or was. ``address``: its own."""
+    """``configuration``: digest of what the container is to be created from, or was. ``address``: its own;
+    ``others``: in its other networks."""
 
     configuration: Digest
     address: Address
+    others: Addresses = ()
 
 
 @dataclass(frozen=True)

@@ -46,17 +46,17 @@ def _entries(data: bytes, message: Any) -> Iterator[tuple[int, int, Any]]:
         at = end
 
 
-def rewrite_address(files_img: Path, old: str, new: str) -> int:
-    """Replace ``old`` by ``new`` as an address of every Internet socket, its own and its peer's; return how
-    many sockets were changed. A peer at ``old`` is the container itself.
+def rewrite_addresses(files_img: Path, moved: Mapping[str, str]) -> int:
+    """Replace each old address of ``moved`` by its new one in every Internet socket, as its own and as its
+    peer's; return how many sockets were changed. A peer at an old address is the container itself.
 
-    Sockets bound to any address or to loopback keep theirs. IPv4-mapped IPv6 addresses (dual-stack
-    servers) are rewritten too.
+    All at once: what is old on one host may be new on the other. Sockets bound to any address or to loopback
+    keep theirs. IPv4-mapped IPv6 addresses (dual-stack servers) are rewritten too.
 
     Raises OSError when the image cannot be read or written.
     """
     with beneath.regular_file(files_img, writable=True) as image:
-        rewritten, changed = _rewritten(image.read(), old, new)
+        rewritten, changed = _rewritten(image.read(), moved)
         if changed:
             image.seek(0)
             image.write(rewritten)
@@ -64,8 +64,8 @@ def rewrite_address(files_img: Path, old: str, new: str) -> int:
     return changed
 
 
-def take_over(directory: Path, old: str, new: str) -> dict[str, str]:
-    """Make complete images, dumped for a target at ``old`` that never ran them, ready for one at ``new``.
+def take_over(directory: Path, moved: Mapping[str, str]) -> dict[str, str]:
+    """Make complete images, dumped for a target that never ran them, ready for one at other addresses.
 
     What was dumped is kept beside them, so that this can be done again for another target. Returns what the
     digest of the rewritten image stands for: `digest_of_all` takes it as ``instead``, and so still says what
@@ -79,21 +79,21 @@ def take_over(directory: Path, old: str, new: str) -> dict[str, str]:
         with beneath.regular_file(directory / FILES) as image:
             data = image.read()
         beneath.replace_file(original, data)
-    rewritten, _ = _rewritten(data, old, new)
+    rewritten, _ = _rewritten(data, moved)
     beneath.replace_file(directory / FILES, rewritten)
     return {hashlib.sha256(rewritten).hexdigest(): hashlib.sha256(data).hexdigest()}
 
 
-def _rewritten(data: bytes, old: str, new: str) -> tuple[bytes, int]:
+def _rewritten(data: bytes, moved: Mapping[str, str]) -> tuple[bytes, int]:
     from pycriu.images.fdinfo_pb2 import file_entry
 
-    old_word, new_word = _word(old), _word(new)
+    words = {_word(old): _word(new) for old, new in moved.items()}
     parts, kept_from, changed = [data[:HEADER_BYTES]], HEADER_BYTES, 0
     for start, end, entry in _entries(data, file_entry):
         if not entry.HasField("isk"):
             continue
-        own = _replace(entry.isk.src_addr, entry.isk.family, old_word, new_word)
-        peers = _replace(entry.isk.dst_addr, entry.isk.family, old_word, new_word)
+        own = _replace(entry.isk.src_addr, entry.isk.family, words)
+        peers = _replace(entry.isk.dst_addr, entry.isk.family, words)
         if not (own or peers):
             continue
         changed += 1
@@ -103,14 +103,17 @@ def _rewritten(data: bytes, old: str, new: str) -> tuple[bytes, int]:
     return b"".join([*parts, data[kept_from:]]), changed
 
 
-def _replace(address: Any, family: int, old: int, new: int) -> bool:
-    """Replace it in place; whether it was ``old``."""
-    if family == AF_INET and list(address) == [old]:
-        address[0] = new
-    elif family == AF_INET6 and list(address) == [*MAPPED_PREFIX, old]:
-        address[3] = new
+def _replace(address: Any, family: int, words: Mapping[int, int]) -> bool:
+    """Replace it in place; whether it was an old one."""
+    if family == AF_INET and len(address) == 1:
+        at = 0
+    elif family == AF_INET6 and list(address)[:3] == MAPPED_PREFIX:
+        at = 3
     else:
         return False
+    if address[at] not in words:
+        return False
+    address[at] = words[address[at]]
     return True
 
 

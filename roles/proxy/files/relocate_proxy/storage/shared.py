@@ -2,6 +2,7 @@
 
     spec.json          the container's configuration, from which the target creates it
     layer-0.{tar,json} the writable layer, copied while the container ran; layer-1: what changed since
+    volume-N-0.{tar,json}, volume-N-1: each volume that travels likewise
     log-0, log-1       the container's log likewise
     images/            CRIU's images; work-dump/, work-restore/: its logs
     flows.json         the connections' conntrack entries
@@ -95,6 +96,10 @@ class StorageArea:
         """The archive of a copy of the writable layer; its listing lies beside it."""
         return self.directory / f"layer-{round_}.tar"
 
+    def volume(self, number: int, round_: int) -> Path:
+        """Likewise, of the volume that the configuration names at this place."""
+        return self.directory / f"volume-{number}-{round_}.tar"
+
     # The configuration.
 
     def write_configuration(self, specification: JsonObject) -> str:
@@ -154,12 +159,12 @@ class StorageArea:
 
     def digest(
         self,
-        layers: list[Packed | None],
+        copies: list[Packed | None],
         known: Mapping[str, str] | None = None,
         instead: Mapping[str, str] | None = None,
     ) -> str:
-        """Of all images and of the copies of the layer (`images.digest_of_all`)."""
-        beside = [digest for each in layers if each for digest in (each.listing, each.archive)]
+        """Of all images and of the copies of the layer and the volumes (`images.digest_of_all`)."""
+        beside = [digest for each in copies if each for digest in (each.listing, each.archive)]
         return images.digest_of_all(self.images, beside, known, instead)
 
     def dump_error(self) -> str:

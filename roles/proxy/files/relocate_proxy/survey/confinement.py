@@ -239,7 +239,10 @@ def _volumes(asked: Asked) -> Iterator[Finding]:
                 "Options",
             }:
                 raise SpecificationError("a mount has options that are not known")
-            yield from _volume(asked, source, where, str(driver.get("Name") or ""))
+            if source:
+                yield from _volume(asked, source, where, str(driver.get("Name") or ""))
+            elif driver.get("Name") not in (None, "", "local") or driver.get("Options"):
+                yield f"{where[:60]} is a volume with driver options", "make that volume, with a name"
         elif kind == "bind":
             yield from _volume(asked, source or "/", where, "")
         elif kind != "tmpfs" or "VolumeOptions" in mount or "BindOptions" in mount or source:
@@ -249,11 +252,11 @@ def _volumes(asked: Asked) -> Iterator[Finding]:
 def _volume(asked: Asked, source: str, where: str, wanted: str) -> Iterator[Finding]:
     """``wanted``: the driver with which the engine would make it, if it is not here."""
     if source.startswith(("/", ".")) or not source:
-        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a shared volume"
+        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a volume"
     elif (asked.driver_of(source) or wanted or "local") == "local":
         yield (
-            f"{where} is the local volume {source[:12]}",
-            "use a volume driver with shared storage, or --tmpfs",
+            f"{where} is the local volume {source[:12]}, which does not come along",
+            "have its source provisioned anew",
         )
 
 
@@ -288,7 +291,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def drivers_of(mounts: Iterable[Any]) -> DriverOf:
-    """Of the volumes that a running container has, as the engine that runs it tells them."""
-    known = {str(each.get("Name")): str(each.get("Driver") or "local") for each in mounts}
-    return lambda name: known.get(name, "")
+def travelling(names: Iterable[str], otherwise: DriverOf = lambda _: "") -> DriverOf:
+    """For volumes that come along, or are the same on both hosts: other rules than the table's know them."""
+    known = frozenset(names)
+    return lambda name: "that of a volume which comes along" if name in known else otherwise(name)
