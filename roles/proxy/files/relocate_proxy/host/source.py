@@ -84,10 +84,11 @@ def arm(relocation: str) -> None:
         raise SourceError("it was called off before it was armed")
     try:
         upper = engine.upper_dir(facts.rootfs)
-        found, snapshot = layer.changes(upper, layer.Snapshot())
+        mapped = layer.written_in_place(Path(facts.cgroup, "cgroup.procs").read_text().split())
+        found, snapshot = layer.changes(upper, layer.Snapshot(), mapped=mapped)
         packed = layer.pack(upper, found, area.layer(0), frozen=False)
         record.write_snapshot(snapshot)
-        copied = tuple(_copy(record, area, number, each) for number, each in enumerate(facts.volumes))
+        copied = tuple(_copy(record, area, number, each, mapped) for number, each in enumerate(facts.volumes))
         _park(record, facts, area)
         if record.decision is not None:  # by `recover`, which did not know how far this would come
             raise SourceError("called off while it was being prepared")
@@ -102,10 +103,12 @@ def _volumes(inspect: dict[str, Any], wanted: volumes.Volumes) -> tuple[Volume, 
     return tuple(Volume(here.path, here.name, here.anonymous) for here in found)
 
 
-def _copy(record: SourceRecord, area: StorageArea, number: int, volume: Volume) -> Volume:
+def _copy(
+    record: SourceRecord, area: StorageArea, number: int, volume: Volume, mapped: frozenset[int]
+) -> Volume:
     """The first copy of a volume."""
     tree = Path(volume.path)
-    found, snapshot = layer.changes(tree, layer.Snapshot(), plain=True)
+    found, snapshot = layer.changes(tree, layer.Snapshot(), plain=True, mapped=mapped)
     packed = layer.pack(tree, found, area.volume(number, 0), frozen=False)
     record.write_snapshot(snapshot, number)
     return replace(volume, first=packed)
