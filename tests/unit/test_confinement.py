@@ -18,7 +18,8 @@ HARMLESS: dict[str, Any] = {
     "MaskedPaths": [*confinement.MASKED, "/proc/more"], "ReadonlyPaths": sorted(confinement.READ_ONLY),
     "Tmpfs": {"/run": "size=1m"},
     "Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1}}],
-    "ConsoleSize": [0, 0], "Annotations": None, "OfALaterEngine": None, "Runtime": "runc", "Init": True,
+    "ConsoleSize": [0, 0], "Annotations": {"relocate.image": "debian:13"}, "OfALaterEngine": None,
+    "Runtime": "runc", "Init": True,
 }  # fmt: skip
 
 
@@ -56,6 +57,7 @@ def test_what_stays_inside_the_container_is_let_be() -> None:
         ({"Runtime": "kata"}, "runtime is kata"),
         ({"Isolation": "process"}, "isolation"),
         ({"Annotations": {"org.criu.config": "/etc/passwd"}}, "annotations"),
+        ({"Annotations": {"relocate.image": "app", "org.criu.config": "/etc/passwd"}}, "annotations"),
         ({"Devices": [{"PathOnHost": "/dev/sda"}]}, "device /dev/sda"),
         ({"DeviceCgroupRules": ["a *:* rwm"]}, "by the rule 'a *:* rwm'"),
         ({"DeviceRequests": [{"Count": -1}]}, "GPU"),

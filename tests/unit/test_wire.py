@@ -31,6 +31,7 @@ DUMPED: dict[str, Any] = {
     "spans": [{"name": "criu post-dump", "at": 1.5, "ms": 30.0}],
 }
 LAPS = DUMPED["laps"]
+VOTE = {"configuration": DIGEST, "dumped": DUMPED, "images": DIGEST}
 
 
 def message(party: str, word: str, **body: Any) -> dict[str, Any]:
@@ -47,8 +48,8 @@ REQUESTS = [
     message("source", "thaw"),
     message("source", "destroy", recovers="0a0b0c0d0e0f"),
     message("target", "ready", deadline=30.0, verify=True, peer="198.18.0.11"),
-    message("target", "restore", seconds=30.0, verify=True, peer="198.18.0.11", dumped=DUMPED),
-    message("target", "restore", seconds=30.0, verify=True, peer=None, dumped=None),
+    message("target", "restore", seconds=30.0, verify=True, peer="198.18.0.11", dumped=DUMPED, voted=None),
+    message("target", "restore", seconds=30.0, verify=True, peer=None, dumped=None, voted=VOTE),
     message("target", "commit"),
     message("target", "own"),
     message("target", "destroy", recovers=None),
@@ -58,6 +59,7 @@ REPORTS = [
     message("target", "ready", configuration=DIGEST, address="172.17.2.2", others=["172.18.0.9"]),
     message("source", "dumped", **DUMPED),
     message("source", "digested", images=DIGEST),
+    message("source", "stored", vote=VOTE),
     message("target", "restored", new_ip="172.17.2.2", images="", laps=LAPS, spans=[]),
     message("target", "resumed", laps=[], spans=[]),
     message("target", "running"),
@@ -107,6 +109,7 @@ def test_a_report_arrives_as_it_was_sent(document: dict[str, Any]) -> None:
         line(message("target", "restore", seconds=30, dumped=DUMPED | {"restart_policy": {"name": "sh"}})),
         line(message("target", "restore", seconds=30, dumped=DUMPED | {"laps": LAPS * 1000})),
         line(message("target", "restore", seconds=30, dumped={**DUMPED, "dumped": DUMPED})),
+        line(message("target", "restore", seconds=30, voted=VOTE | {"configuration": "/etc/passwd"})),
         line(message("source", "thaw") | {"relocation": "../a1b2c3"}),
         line(message("source", "thaw") | {"relocation": "a1b2c3\n"}),
         line(message("source", "thaw") | {"relocation": ["a1b2c3"]}),

@@ -22,6 +22,7 @@ ENGINE_SECONDS = 60.0
 QUICK_SECONDS = 5.0
 RESTART_SECONDS = 20.0
 BRIDGE_NAME = "com.docker.network.bridge.name"
+IMAGE_NAME = "relocate.image"  # an annotation, of containers whose image has another name here
 NO_ACCOUNT = "e30="  # X-Registry-Auth: {} in base64; the engine refuses a push without
 
 
@@ -145,7 +146,7 @@ def specification(document: JsonObject, image: str) -> JsonObject:
     return {
         "name": document["Name"].lstrip("/"),
         "image": image,
-        "image_name": document["Config"]["Image"],
+        "image_name": _word_for_image(document),
         "config": document["Config"],
         "host_config": {
             **document["HostConfig"],
@@ -158,6 +159,12 @@ def specification(document: JsonObject, image: str) -> JsonObject:
             for name, settings in networks.items()
         },
     }
+
+
+def _word_for_image(document: JsonObject) -> str:
+    """What the tenant has called the image: its containers elsewhere are created from a digest."""
+    annotations = document["HostConfig"].get("Annotations") or {}
+    return str(annotations.get(IMAGE_NAME) or document["Config"]["Image"])
 
 
 def _bindings(document: JsonObject) -> JsonObject:
@@ -182,6 +189,9 @@ def create(spec: JsonObject) -> str:
     """
     body = dict(spec["config"], Image=spec["image"])
     body["HostConfig"] = dict(spec["host_config"], RestartPolicy=_policy(NEVER))
+    if spec["image"] != spec["image_name"]:
+        annotations = spec["host_config"].get("Annotations") or {}
+        body["HostConfig"]["Annotations"] = {**annotations, IMAGE_NAME: spec["image_name"]}
     body["NetworkingConfig"] = {"EndpointsConfig": spec["networks"]}
     return str(ask("/containers/create", "POST", body, name=str(spec["name"]))["Id"])
 
@@ -259,14 +269,14 @@ def push(image: str, repository: str) -> str:
     """Push a local image to the shared repository, layers it has already not sent again; return
     ``repository/name@digest``.
 
+    That the engine remembers to have pushed it proves nothing: the repository is asked whether it has it.
     Raises EngineError when the repository refuses.
     """
     identity = ask(f"/images/{quote(image)}/json")
     name = f"{repository}/relocate/{identity['Id'].removeprefix('sha256:')[:32]}"
-    # In containerd's store an image is its manifest, and has this reference whether it was pushed or not.
     digest = identity["Id"]
     for reference in identity.get("RepoDigests") or []:
-        if reference.startswith(f"{name}@") and reference != f"{name}@{digest}":
+        if reference.startswith(f"{name}@") and _is_in_repository(reference):
             return str(reference)
     ask(f"/images/{quote(identity['Id'])}/tag", "POST", repo=name, tag="latest")
     for said in follow(f"/images/{quote(name)}/push", tag="latest"):
@@ -276,10 +286,22 @@ def push(image: str, repository: str) -> str:
     return f"{name}@{digest}"
 
 
-def pull(reference: str, name: str) -> str:
-    """Have the image ``repository/name@digest`` here and return what to create from.
+def _is_in_repository(reference: str) -> bool:
+    """Raises EngineError when the repository does not answer, or refuses."""
+    try:
+        ask(f"/distribution/{quote(reference)}/json")
+    except EngineError as error:
+        if "manifest unknown" in str(error) or isinstance(error, NotFoundError):
+            return False
+        raise
+    return True
 
-    The tag ``name`` that the tenant used is given to it if that name is free or already means this image.
+
+def pull(reference: str, name: str) -> str:
+    """Have the image ``repository/name@digest`` here and return what to create from: ``name``, the tenant's
+    word for it, where that means this image already, else its id.
+
+    No name is given to it: what a tenant calls his image is what others here may mean something else by.
     """
     identity = _image(reference)
     if identity is None:
@@ -287,13 +309,7 @@ def pull(reference: str, name: str) -> str:
         for _ in follow("/images/create", fromImage=repository, tag=digest):
             pass
         identity = str(ask(f"/images/{quote(reference)}/json")["Id"])
-    if name.startswith("sha256:"):
-        return identity
-    has_name = _image(name)
-    if has_name is None:
-        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
-        ask(f"/images/{quote(identity)}/tag", "POST", repo=repository, tag=tag)
-    return name if has_name in (None, identity) else identity
+    return name if _image(name) == identity else identity
 
 
 def _image(reference: str) -> str | None:

@@ -29,7 +29,7 @@ from relocate_proxy.protocol.messages import (
     Restore,
     Thaw,
 )
-from relocate_proxy.protocol.words import Answer, Party
+from relocate_proxy.protocol.words import Party
 
 Inbox = queue.SimpleQueue[Request]
 
@@ -88,7 +88,7 @@ class SourceSide:
                 yield self.window.dumped or self._freeze(self.window, question)
                 yield messages.Digested(self.window.digest())
             case Thaw():
-                yield AFTER_THAW[source.answer_thaw(relocation)]
+                yield source.answer_thaw(relocation)
             case Destroy(recovers):
                 source.destroy(recovers or relocation)
                 yield messages.Destroyed()
@@ -104,13 +104,6 @@ class SourceSide:
     def _refuse_decided(self) -> None:
         if self.record.decision is not None:
             raise source.SourceError("this relocation was decided already")
-
-
-AFTER_THAW: dict[Answer, Reply] = {
-    Answer.THAWED: messages.Thawed(),
-    Answer.STORED: messages.Stored(),
-    Answer.GONE: messages.Gone(),
-}
 
 
 class TargetSide:
@@ -151,8 +144,11 @@ class TargetSide:
     def _restore(self, question: Restore) -> messages.Restored:
         self.window = self.window or target.Window(self.relocation)
         self.window.peer = question.peer
-        dumped = question.dumped or self.window.stored()
-        return self.window.restore(dumped, question.seconds, question.verify and question.dumped is not None)
+        if question.dumped is not None:
+            return self.window.restore(question.dumped, question.seconds, question.verify)
+        if question.voted is None:
+            raise target.TargetError("host0 has no record of what was dumped")
+        return self.window.restore_stored(question.voted, question.seconds, question.verify)
 
 
 def serve() -> int:

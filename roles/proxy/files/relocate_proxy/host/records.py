@@ -76,6 +76,7 @@ class SourceFacts:
     log_bytes: int = 0
     fired_at: float = 0.0
     restart_policy: RestartPolicy | None = None  # the tenant's, while ours is in its place
+    key: str = ""  # of the seal on the vote: whoever may write the storage has it not
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The source's side of a relocation: arm, freeze and dump, thaw, destroy. Every step may be repeated."""
 
 import importlib
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +21,9 @@ from relocate_proxy.kernel import flows, links, logs, shell, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
 from relocate_proxy.protocol import shapes
-from relocate_proxy.protocol.messages import Dumped
-from relocate_proxy.protocol.words import Answer
+from relocate_proxy.protocol.messages import Dumped, Gone, Stored, Thawed, Vote
 from relocate_proxy.storage import images, layer, shared
-from relocate_proxy.storage.shared import StorageArea, Vote
+from relocate_proxy.storage.shared import StorageArea
 from relocate_proxy.survey import holdings, preflight, surroundings
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
@@ -150,6 +150,7 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
         sandbox=document["NetworkSettings"]["SandboxKey"],
         links=_links(document, names),
         lazy=pages.wanted(document["Config"].get("Labels") or {}),
+        key=secrets.token_hex(32),
     )
 
 
@@ -298,7 +299,7 @@ class Window:
             laps=watch.laps,
             spans=watch.spans,
         )
-        self.area.write_vote(Vote(self.dumped))
+        self._write_vote(self.dumped)
         return self.dumped
 
     def digest(self) -> str:
@@ -308,8 +309,11 @@ class Window:
             first = [self.facts.layer, *(volume.first for volume in self.facts.volumes)]
             copies = [*first, self.dumped.layer, *self.dumped.volumes]
             self.images = self.area.digest(copies, self.follower.digests())
-            self.area.write_vote(Vote(self.dumped, self.images))
+            self._write_vote(self.dumped)
         return self.images
+
+    def _write_vote(self, dumped: Dumped) -> None:
+        self.area.write_vote(Vote(self.facts.configuration, dumped, self.images), self.facts.key)
 
     def undo(self) -> None:
         """Go on after a freeze that failed; what another agent's thaw has forgotten is known here. It cannot
@@ -500,41 +504,41 @@ def _await_last_page(relocation: str) -> None:
     pages.withdraw(relocation)
 
 
-def _vote(area: StorageArea) -> Vote | None:
-    """Raises SourceError without the storage, or when it cannot be read."""
+def _vote(area: StorageArea, key: str) -> Vote | None:
+    """Raises SourceError without the storage, or when it cannot be read; StorageError when it is not ours."""
     if not area.is_there:
         raise SourceError("the shared storage, which may have the container, is not here")
     try:
-        return area.read_vote()
+        return area.read_vote(key)
     except ValueError as error:
         raise SourceError(f"the vote on the shared storage: {error}") from None
 
 
-def answer_thaw(relocation: str) -> Answer:
+def answer_thaw(relocation: str) -> Thawed | Stored | Gone:
     """Thaw for the coordinator and say what became of the container: thawed (it goes on, or is as its tenant
     has left it), stored (only in the image) or gone (with this host's power).
 
-    Raises SourceError or EngineError when that cannot be told now.
+    Raises SourceError, StorageError or EngineError when that cannot be told now.
     """
     record = SourceRecord(relocation)
     facts = record.read()
     if facts is None:
-        return Answer.THAWED
+        return Thawed()
     if _alive(facts):
         try:
             thaw(relocation)
         except engine.EngineError as error:  # it lives, and `settle` gives the engine its part back
             logs.of(relocation).warning("not settled here yet: %s", error)
-        return Answer.THAWED
+        return Thawed()
     if facts.restart_policy is None or _exit_code(facts) is None:
         thaw(relocation)
-        return Answer.THAWED
-    vote = _vote(StorageArea(relocation))
+        return Thawed()
+    vote = _vote(StorageArea(relocation), facts.key)
     if vote is not None and vote.dumped.pages is None:
-        return Answer.STORED
+        return Stored(vote)
     rebooted = record.rebooted
     thaw(relocation)
-    return Answer.GONE if rebooted else Answer.THAWED
+    return Gone() if rebooted else Thawed()
 
 
 def destroy(relocation: str) -> None:

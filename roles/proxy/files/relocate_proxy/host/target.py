@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, logs, units, vips
 from relocate_proxy.protocol import shapes
-from relocate_proxy.protocol.messages import Dumped, Restored
+from relocate_proxy.protocol.messages import Dumped, Restored, Vote
 from relocate_proxy.storage import images, layer, shared, tar
-from relocate_proxy.storage.shared import StorageArea, StorageError, Vote
+from relocate_proxy.storage.shared import StorageArea
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
 RESUME_SECONDS = 10.0
@@ -100,8 +100,6 @@ def fill(relocation: str) -> None:
         packed = layer.unpack(area.layer(0), Path(facts.rootfs))
         filled = tuple(_fill(area, number, volume) for number, volume in enumerate(facts.volumes))
         facts = replace(facts, layer=packed, volumes=filled)
-        if facts.storage != relocation:
-            _take_over(area, facts)
         if record.read() is None:
             raise TargetError("called off while it was being prepared")
         record.write(facts, Stage.ARMED)
@@ -123,31 +121,6 @@ def _copies(facts: TargetFacts, dumped: Dumped) -> list[layer.Packed | None]:
     """Of what is restored besides the images: what the source takes the digests of, in its order."""
     first = [facts.layer, *(volume.first for volume in facts.volumes)]
     return [*first, dumped.layer, *dumped.volumes]
-
-
-def _take_over(area: StorageArea, facts: TargetFacts) -> None:
-    """Make complete images, written for a target that never ran them, ready for this one's addresses."""
-    vote = _stored_vote(area)
-    copies = _copies(facts, vote.dumped)
-    if vote.images and area.digest(copies) != vote.images:
-        raise TargetError("the stored images are not what was dumped")
-    old, new = (vote.dumped.new_ip, *vote.dumped.others), (facts.address, *facts.others)
-    if len(old) != len(new):
-        raise TargetError(f"it was in {len(old)} networks, and is in {len(new)} here")
-    images.rewrite_addresses(area.images / "files.img", dict(zip(old, new, strict=True)))
-    dumped = replace(vote.dumped, new_ip=facts.address, others=facts.others)
-    area.write_vote(Vote(dumped, area.digest(copies) if vote.images else ""))
-
-
-def _stored_vote(area: StorageArea) -> Vote:
-    """What the source voted with, if the images are all there is of the container. Raises TargetError."""
-    try:
-        vote = area.read_vote()
-    except (ValueError, StorageError, OSError) as error:
-        raise TargetError(f"the stored images: {error}") from None
-    if vote is None:
-        raise TargetError("the stored images are not complete")
-    return vote
 
 
 def _prepare(
@@ -239,14 +212,34 @@ class Window:
         for extraction in (self.extraction, *self.extractions):
             extraction.close()
 
-    def stored(self) -> Dumped:
-        """What the source voted with, if the images are all there is of the container."""
-        return _stored_vote(self.area).dumped
+    def restore_stored(self, voted: Vote, seconds: float, verify: bool) -> Restored:
+        """`restore` a container of which only the images are left, which must be what host0 says was
+        ``voted`` for. Raises TargetError or OSError."""
+        if self.facts.configuration != voted.configuration:
+            raise TargetError("spec.json on the shared storage is not what the container was moved with")
+        if verify and not voted.images:
+            raise TargetError(
+                "the source lost its power before it had the digest of the images: whether they are what it"
+                " dumped is not known ([storage] verify = false restores them all the same)"
+            )
+        dumped, facts = voted.dumped, self.facts
+        old, new = (dumped.new_ip, *dumped.others), (facts.address, *facts.others)
+        if len(old) != len(new):
+            raise TargetError(f"it was in {len(old)} networks, and is in {len(new)} here")
+        instead = images.take_over(self.area.images, dict(zip(old, new, strict=True)))
+        mine = replace(dumped, new_ip=facts.address, others=facts.others)
+        restored = self.restore(mine, seconds, verify, instead)
+        if verify and restored.images != voted.images:
+            raise TargetError("the stored images are not what was dumped")
+        return restored
 
-    def restore(self, dumped: Dumped, seconds: float, verify: bool) -> Restored:
+    def restore(
+        self, dumped: Dumped, seconds: float, verify: bool, instead: Mapping[str, str] | None = None
+    ) -> Restored:
         """Bring CRIU to the point where all is restored and nothing has executed: the vote.
 
-        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from.
+        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from, with
+        what digests stand for ``instead``.
         Raises TargetError or OSError; the copy is dead then, or will be when it is destroyed.
         """
         watch = Stopwatch()
@@ -265,7 +258,7 @@ class Window:
         digests: list[str] = []
         works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
         if verify:
-            works.append(lambda: digests.append(self._digest(dumped, watch)))
+            works.append(lambda: digests.append(self._digest(dumped, watch, instead)))
         beside = [threading.Thread(target=self._guarded, args=(work, failures)) for work in works]
         try:
             if dumped.pages is not None:
@@ -297,10 +290,10 @@ class Window:
         except Exception as error:
             failures.insert(0, str(error))
 
-    def _digest(self, dumped: Dumped, watch: Stopwatch) -> str:
+    def _digest(self, dumped: Dumped, watch: Stopwatch, instead: Mapping[str, str] | None) -> str:
         """Runs beside the restore: nothing of the copy executes before the votes are compared."""
         with watch.beside("digests"):
-            return self.area.digest(_copies(self.facts, dumped))
+            return self.area.digest(_copies(self.facts, dumped), instead=instead)
 
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""

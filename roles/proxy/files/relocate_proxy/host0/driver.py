@@ -15,7 +15,7 @@ from typing import BinaryIO, assert_never
 from relocate_proxy.host import records
 from relocate_proxy.host0 import gateway, packet_queue
 from relocate_proxy.host0.channel import Channel, Events
-from relocate_proxy.host0.journal import move_of, open_journal, outcome_file, read_journal
+from relocate_proxy.host0.journal import move_of, open_journal, outcome_file, read_journal, voted_of
 from relocate_proxy.host0.packet_queue import Hold, HoldError
 from relocate_proxy.host0.report import Said, report
 from relocate_proxy.kernel import logs, shell
@@ -225,8 +225,9 @@ class Driver:
                 return messages.Freeze(said.ready_target.address, said.ready_target.others)
             case Verb.RESTORE:
                 dumped = None if move.recovers else said.dumped
+                voted = voted_of(move.recovers) if move.recovers else None
                 seconds = self._seconds(relocation, Deadline.RESTORE)
-                return messages.Restore(seconds, verify, relocation.peers.get(party), dumped)
+                return messages.Restore(seconds, verify, relocation.peers.get(party), dumped, voted)
             case Verb.COMMIT:
                 return messages.Commit()
             case Verb.OWN:
@@ -248,6 +249,8 @@ class Driver:
 
     def _journal(self, relocation: Relocation, record: Record, reason: str) -> None:
         line = {"record": record, "at": time.time(), "reason": reason, "move": shapes.write(relocation.move)}
+        if record is Record.STORED and relocation.said.stored is not None:
+            line["vote"] = shapes.write(relocation.said.stored.vote)
         relocation.journal.write(json.dumps(line).encode() + b"\n")
         relocation.journal.flush()
         os.fdatasync(relocation.journal.fileno())

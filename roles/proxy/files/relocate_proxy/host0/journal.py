@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from relocate_proxy import paths
 from relocate_proxy.protocol import shapes
+from relocate_proxy.protocol.messages import Vote
 from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Record
 
@@ -110,6 +111,16 @@ def stored(journals: Mapping[str, Lines]) -> list[Move]:
         move_of(lines).recovers for lines in journals.values() if lines[-1]["record"] == Record.DONE
     }
     return [move for move in moves if move.id not in brought_back and not move.recovers]
+
+
+def voted_of(relocation: str) -> Vote | None:
+    """What a container that is only in the images of this relocation must be: its source's vote, which the
+    record that says so has with it. None where there is none, of this shape."""
+    try:
+        lines = read_journal(relocation)
+        return shapes.read(Vote, next(line["vote"] for line in lines if line["record"] == Record.STORED))
+    except (OSError, StopIteration, KeyError, shapes.ShapeError):
+        return None
 
 
 def busy(journals: Mapping[str, Lines]) -> dict[str, set[str]]:

@@ -175,8 +175,8 @@ def _sweep_orphans(known: set[str]) -> None:
     """Remove what relocations left on the storage that all hosts have forgotten and that never began: the
     container is not in it."""
     for directory in paths.STORAGE.glob("*"):
-        spec = directory / "spec.json"
-        ours = directory.name not in known and paths.IDENTITY.match(directory.name)
-        if ours and spec.exists() and time.time() - spec.stat().st_mtime > ORPHAN_SECONDS:
-            with contextlib.suppress(OSError):  # the next recovery tries again
+        if directory.name in known or not paths.IDENTITY.match(directory.name):
+            continue
+        with contextlib.suppress(OSError):  # another's, or the next recovery tries again
+            if time.time() - (directory / "spec.json").lstat().st_mtime > ORPHAN_SECONDS:
                 sweep(directory.name, "rolled_back")

@@ -24,6 +24,7 @@ class Said:
     dumped: messages.Dumped | None = None
     restored: messages.Restored | None = None
     resumed: messages.Resumed | None = None
+    stored: messages.Stored | None = None
 
     def note(self, party: Party, reply: messages.Reply) -> None:
         """Keep the first of each kind."""
@@ -38,6 +39,8 @@ class Said:
                 self.restored = self.restored or reply
             case messages.Resumed():
                 self.resumed = self.resumed or reply
+            case messages.Stored():
+                self.stored = self.stored or reply
             case _:
                 pass
 

@@ -91,13 +91,25 @@ class Dumped:
 
 
 @dataclass(frozen=True)
+class Vote:
+    """What a source has voted with, and all that is believed of what it has left on the storage:
+    ``configuration`` and ``images`` are the digests of what the container is created and restored from."""
+
+    configuration: Digest
+    dumped: Dumped
+    images: Digest = ""
+
+
+@dataclass(frozen=True)
 class Restore:
-    """``dumped``: what the source has said; None: what it left on the storage is all there is."""
+    """``dumped``: what the source has said. ``voted``: of a container that is only in the images, what
+    host0's journal has kept of that."""
 
     seconds: Seconds
     verify: bool = True
     peer: Address | None = None
     dumped: Dumped | None = None
+    voted: Vote | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +201,9 @@ class Gone:
 
 @dataclass(frozen=True)
 class Stored:
-    """Gone, and the image is complete."""
+    """Gone, and the image is complete: with what it must be."""
+
+    vote: Vote
 
 
 Question: TypeAlias = GetReady | Freeze | Restore | Commit | Own | Thaw | Destroy

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relocate_proxy import paths
+from relocate_proxy import engine, paths
 from relocate_proxy.protocol import shapes
 
 JsonObject = dict[str, Any]
@@ -181,7 +181,8 @@ def _namespaces(asked: Asked) -> Iterator[Finding]:
         yield f"its runtime is {runtime[:60]}", "start it with the default runtime, runc"
     if asked.text("Isolation") not in ("", "default"):
         yield "it has an isolation of its own", "start it without --isolation"
-    if asked.host.get("Annotations"):  # runc takes settings of systemd's and of CRIU's from them
+    # runc takes settings of systemd's and of CRIU's from them. One is ours.
+    if _object(asked.host.get("Annotations"), "Annotations").keys() - {engine.IMAGE_NAME}:
         yield "it has annotations for the runtime", "start it without --annotation"
 
 
@@ -251,7 +252,7 @@ def _volumes(asked: Asked) -> Iterator[Finding]:
 def _volume(asked: Asked, source: str, where: str, wanted: str) -> Iterator[Finding]:
     """``wanted``: the driver with which the engine would make it, if it is not here."""
     if source.startswith(("/", ".")) or not source:
-        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a shared volume"
+        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a volume"
     elif (asked.driver_of(source) or wanted or "local") == "local":
         yield (
             f"{where} is the local volume {source[:12]}, which does not come along",
