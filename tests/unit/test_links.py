@@ -38,11 +38,11 @@ while [ "$(readlink /proc/$one/ns/net)" = "$(readlink /proc/self/ns/net)" ] ||
       [ "$(readlink /proc/$two/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
 ip link add to1 master docker0 index 101 type veth peer name eth0 index 201 netns $one
 ip link add to2 master docker0 index 102 type veth peer name eth0 index 202 netns $two
-# Tenant two lays a cable of his own, whose numbers are those of tenant one's.
+# Tenant two lays a cable of his own, whose other end has the number of tenant one's.
 nsenter --net=/proc/$two/ns/net unshare --net sleep 60 & nested=$!
 while [ "$(readlink /proc/$nested/ns/net)" = "$(readlink /proc/$two/ns/net)" ]; do sleep 0.01; done
 nsenter --net=/proc/$two/ns/net ip link set eth0 name away
-nsenter --net=/proc/$two/ns/net ip link add eth0 index 201 type veth peer name x index 101 netns $nested
+nsenter --net=/proc/$nested/ns/net ip link add x index 101 type veth peer name eth0 netns $two
 "$1" -c "$2" /proc/$one/ns/net /proc/$two/ns/net /proc/$nested/ns/net
 kill $one $two $nested
 """

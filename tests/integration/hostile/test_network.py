@@ -181,20 +181,24 @@ def test_a_tenant_with_net_admin_has_nobody_elses_link_cut(lab: Lab) -> None:
         pid = lab.docker("host1", "inspect", "--format", "{{.State.Pid}}", name)
         inside = lab.shell("host1", f"nsenter --target {pid} --net ip -json link show dev eth0")
         (found,) = json.loads(inside)
-        return {"pid": int(pid), "index": found["ifindex"], "peer": found["link_index"]}
+        return {"pid": int(pid), "peer": found["link_index"]}
 
     evil, victim = link("evil"), link("victim")
+    # The way out stays; what calls itself eth0 says that its other end has the number of the victim's.
     lab.shell(
         "host1",
-        f"nsenter --target {evil['pid']} --net sh -ec '"
-        # The way out stays; what calls itself eth0 says that its other end is the victim's.
-        " unshare --net sleep 60 & sleep 0.3;"
-        " ip link set dev eth0 down; ip link set dev eth0 name away; ip link set dev away up;"
-        f" ip link add eth0 type veth peer name x index {victim['peer']} netns $!'",
-        check=False,
+        f"enter='nsenter --net=/proc/{evil['pid']}/ns/net'\n"
+        "$enter unshare --net sleep 60 >/dev/null 2>&1 &\n"
+        f"while [ $(readlink /proc/$!/ns/net) = $(readlink /proc/{evil['pid']}/ns/net) ] ||"
+        " [ $(readlink /proc/$!/ns/net) = $(readlink /proc/self/ns/net) ]; do sleep 0.1; done\n"
+        "set -e\n"
+        "$enter ip link set dev eth0 down\n$enter ip link set dev eth0 name away\n"
+        f"nsenter --net=/proc/$!/ns/net ip link add x index {victim['peer']} type veth"
+        f" peer name eth0 netns {evil['pid']}\n"
+        "$enter ip link set dev away up",
     )
     fake = link("evil")
-    assert (fake["peer"], fake["index"]) == (victim["peer"], fake["index"]), fake
+    assert fake["peer"] == victim["peer"] != evil["peer"], "it is not what it was to be"
     report = lab.move("evil")
     assert report["outcome"] in ("moved", "rolled_back"), report
     assert conversation.flows(), "the victim's link is cut"

@@ -56,3 +56,26 @@ def test_host0_alone_answers_for_a_virtual_address_and_a_move_keeps_its_connecti
     assert server.callers == [vip]
     server.close()
     assert lab.relocate("provision", "--json").document()["changed"] == []
+
+
+def test_decommissioning_takes_the_filter_the_answers_and_the_guard_back(one_wire: Lab) -> None:
+    """The last of this testbed."""
+    lab = one_wire
+    lab.clear()
+    lab.run("web")
+    lab.shell("host0", "nft add table ip operator; ip neighbour add proxy 198.18.0.151 dev lan0")
+    ours = (
+        "nft list tables; ip rule; ip neighbour show proxy; ip route show proto 186; ip address show dev lo"
+    )
+    before = {host: lab.shell(host, ours) for host in ("host0", "host1")}
+    assert all(word in before["host0"] for word in ("relocate_gateway", "18600", lab.vips["web"]))
+    assert all(word in before["host1"] for word in ("table ip relocate", lab.vips["web"]))
+    for _ in range(2):
+        ended = lab.relocate("decommission", "--yes")
+        assert ended.code == 0, ended.err
+    after = {host: lab.shell(host, ours) for host in ("host0", "host1")}
+    assert "operator" in after["host0"] and "198.18.0.151" in after["host0"]
+    for word in ("relocate", "18600", lab.vips["web"]):
+        assert word not in after["host0"] + after["host1"]
+    assert lab.shell("host1", "cat /proc/sys/net/ipv4/conf/all/arp_ignore") == "0\n"
+    assert lab.running("host1") == ["web"]

@@ -119,10 +119,9 @@ def test_what_is_only_on_the_storage_comes_back_as_it_was_or_not_at_all(lab: Lab
         'v["vote"]["configuration"] = hashlib.sha256(t.encode()).hexdigest();'
         'open("vote.json", "w").write(json.dumps(v))'
     )
+    another = "spec.json on the shared storage is not what the container was moved with"
     attacks = {
-        f"cd {place} && python3 -c '{rewrite}'": (
-            "spec.json on the shared storage is not what the container was moved with"
-        ),
+        f"cd {place} && python3 -c '{rewrite}'": another,
         f"echo >>{place}/images/descriptors.json": "the stored images are not what was dumped",
         f"echo '{{\"flows\": []}}' >{place}/flows.json": "flows.json was changed on the shared storage",
         f"echo >>{place}/layer-0.json": "the stored images are not what was dumped",

@@ -146,7 +146,7 @@ def specification(document: JsonObject, image: str) -> JsonObject:
     return {
         "name": document["Name"].lstrip("/"),
         "image": image,
-        "image_name": _word_for_image(document),
+        "image_name": image_name(document),
         "config": document["Config"],
         "host_config": {
             **document["HostConfig"],
@@ -161,10 +161,11 @@ def specification(document: JsonObject, image: str) -> JsonObject:
     }
 
 
-def _word_for_image(document: JsonObject) -> str:
-    """What the tenant has called the image: its containers elsewhere are created from a digest."""
-    annotations = document["HostConfig"].get("Annotations") or {}
-    return str(annotations.get(IMAGE_NAME) or document["Config"]["Image"])
+def image_name(document: JsonObject) -> str:
+    """The tenant's word for the image: where it means nothing, or something else, a container is created from
+    an id, and has the word as an annotation."""
+    annotations = (document.get("HostConfig") or {}).get("Annotations") or {}
+    return str(annotations.get(IMAGE_NAME) or document["Config"].get("Image") or "")
 
 
 def _bindings(document: JsonObject) -> JsonObject:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from relocate_proxy import engine
 from relocate_proxy.belongings import volumes
 from relocate_proxy.survey import holdings, preflight
 from relocate_proxy.survey.patience import CONTAINER_SECONDS, Patience
@@ -95,7 +96,7 @@ def _identity(inspect: JsonObject) -> JsonObject:
     return {
         "name": str(inspect.get("Name") or inspect.get("Id") or "?").lstrip("/"),
         "id": str(inspect.get("Id") or ""),
-        "image": str(config.get("Image") or ""),
+        "image": engine.image_name({**inspect, "Config": config}),
         "labels": mine,
     }
 

@@ -55,6 +55,7 @@ def specified(document: dict[str, Any], permits: Permits, driver_of: DriverOf) -
     """
     try:
         found = [finding for check in (_label, _network, _ports) for finding in check(document)]
+        found += confinement.strange(document["Config"], confinement.CONFIG)
         return found + list(confinement.findings(_host(document), permits, driver_of))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpecificationError(f"its configuration is not the engine's: {error}") from None
