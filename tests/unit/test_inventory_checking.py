@@ -483,7 +483,7 @@ def test_who_came_from_outside_is_no_part_of_it(puppet: Puppet) -> None:
             (noted,) = puppet.check(found).harmless
             assert noted.kind == "entered process" and "health check" in noted.why
         finally:
-            for pid in reversed(puppet.entered(entered.pid)):
+            for pid in puppet.entered(entered.pid):  # those first whose end would end others
                 os.kill(pid, signal.SIGKILL)
 
 
