@@ -115,9 +115,16 @@ def _occupied(container: "Container", target: "Host") -> str:
     if target.capacity.memory_bytes and container.memory_bytes > target.capacity.memory_free_bytes:
         free = target.capacity.memory_free_bytes >> 20
         return f"{container.memory_bytes >> 20} MiB of memory do not fit in {free} MiB"
-    known = target.capacity.networks
-    if known is not None and (missing := sorted(container.networks - known)):
-        return f"it has no network {missing[0]}: `docker network create {missing[0]}` there"
+    others = target.capacity.no_bridges  # a bridge of the container's is made where there is none
+    if taken := sorted(container.networks & others.keys()):
+        return f"its network {taken[0]} is {others[taken[0]]}, not a bridge: rename one of the two"
+    known = target.capacity.volumes
+    if known is None:
+        return ""
+    if missing := sorted(container.shared_volumes - known):
+        return f"it has no volume {missing[0]}: make it there as it is where the container runs"
+    if taken := sorted(container.volumes & known):
+        return f"it has a volume {taken[0]} already: remove it if it is not needed"
     return ""
 
 

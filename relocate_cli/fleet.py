@@ -3,7 +3,7 @@
 import difflib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from relocate_cli.constraints import defect
@@ -33,6 +33,8 @@ class Container:
 
     ``droppable``: it has memory that no kernel before 6.11 restores. ``aio_events``: the size of its smallest
     AIO context, 0 without one. ``networks``: those of Docker that it is attached to, as far as is known.
+    ``layer_bytes``: of its files, the volumes' among them. ``volumes``: those with a name that travel;
+    ``shared_volumes`` do not.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Container:
     droppable: bool = False
     aio_events: int = 0
     networks: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
+    shared_volumes: frozenset[str] = frozenset()
     vip: str = ""
 
     @property
@@ -71,8 +75,9 @@ class Container:
 class Capacity:
     """What a host has and what of it is free; 0 where it does not say.
 
-    ``disk_free_bytes`` are for writable layers, ``storage_free_bytes`` for images on the shared storage;
-    ``networks`` are Docker's bridges, None where it does not say.
+    ``disk_free_bytes`` are for writable layers and volumes, ``storage_free_bytes`` for images on the shared
+    storage; ``no_bridges``: networks of Docker that are of another driver, which it names; ``volumes``: all
+    of them, None where it does not say.
     """
 
     cpus: float = 0.0
@@ -83,7 +88,8 @@ class Capacity:
     mtu: int = 0
     possible_cpus: int = 0
     published_ports: frozenset[str] = frozenset()
-    networks: frozenset[str] | None = None
+    no_bridges: Mapping[str, str] = field(default_factory=dict)
+    volumes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Host:
     name: str
     taken_at: float | None
     features: Mapping[str, Mapping[str, FeatureValue]]
-    capacity: Capacity = Capacity()
+    capacity: Capacity = field(default_factory=Capacity)
     criu: Criu = Criu()
     containers: tuple[Container, ...] = ()
     drained: bool = False

@@ -56,7 +56,8 @@ def _read(survey: Survey, vips: Mapping[str, str], drained: bool) -> Host:
             cpus=said.number("cpus", 0.0),
             **{key: said.count(key, 0) for key in (*sizes, "possible_cpus")},
             published_ports=said.words("published_ports", PORT),
-            networks=said.words("networks") if "networks" in said else None,
+            no_bridges=said.texts("no_bridges"),
+            volumes=said.words("volumes") if "volumes" in said else None,
         ),
         criu=Criu(
             **{key: criu.word(key, "") for key in ("version", "check", "kernel", "arch")},
@@ -130,6 +131,8 @@ def _container(entry: Said, host: str, vips: Mapping[str, str]) -> Container:
         droppable=entry.flag("droppable", False),
         aio_events=entry.count("aio_events", 0),
         networks=entry.words("networks"),
+        volumes=entry.words("volumes"),
+        shared_volumes=entry.words("shared_volumes"),
         obstacles=tuple(Obstacle(it.word("reason"), it.word("hint")) for it in entry.objects("obstacles")),
         vip=vips.get(name, ""),
     )

@@ -1,6 +1,7 @@
 """`relocate check`: whether the project makes sense, and who can move where, and if not, why."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,13 @@ def check(
     container: Annotated[
         str | None, typer.Argument(help="Say whether this container can move, and where to.")
     ] = None,
+    compose: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Say whether what this Compose file describes could move, or those below a directory: asks"
+            " no host and needs no inventory; repeatable."
+        ),
+    ] = None,
     inventory: Inventory = None,
     config: Config = None,
     quiet: Quiet = False,
@@ -26,11 +34,35 @@ def check(
 
     Changes nothing on any host.
     """
+    if compose:
+        _compose(compose, container, quiet, as_json)
+        return
     settings = load(inventory, config)
     if container is None:
         _project(settings, quiet, verbose, as_json)
     else:
         _container(settings, container, quiet, verbose, as_json)
+
+
+def _compose(paths: list[Path], container: str | None, quiet: bool, as_json: bool) -> None:
+    from relocate_cli import render
+    from relocate_cli.compose import judge, read, report
+    from relocate_cli.compose.rules import Rules
+    from relocate_cli.errors import ExitCode, UsageError
+
+    if container is not None:
+        raise UsageError("a container and --compose are two questions", "ask one at a time")
+    files = dict.fromkeys(file for path in paths for file in read.find(path))
+    rules = Rules()
+    verdicts = [judge.judge(file, rules) for file in files]
+    if as_json:
+        render.emit_json("check", report.document(verdicts))
+    else:
+        print(report.tables(verdicts))
+        for line in () if quiet else report.notes(verdicts):
+            render.note(line)
+    if not all(verdict.movable for verdict in verdicts):
+        raise typer.Exit(int(ExitCode.REFUSED))
 
 
 def _project(settings: Settings, quiet: bool, verbose: int, as_json: bool) -> None:

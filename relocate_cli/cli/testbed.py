@@ -65,6 +65,9 @@ def up(
     kind: Annotated[
         Kind, typer.Option(help="Namespaces of this machine, or machines with a kernel of their own.")
     ] = Kind.NAMESPACES,
+    one_wire: Annotated[
+        bool, typer.Option("--one-wire", help="Clients on the hosts' wire; otherwise on one of their own.")
+    ] = False,
 ) -> None:
     """Build the hosts' root if it is not cached, boot the hosts, write an inventory."""
     from relocate_cli.errors import UsageError
@@ -74,7 +77,9 @@ def up(
     engines = engine or [Engine.DOCKER_26]
     if kind is Kind.VM and engines != [Engine.DOCKER_26]:
         raise UsageError("machines of --kind vm have Docker 26", "leave --engine out")
-    testbed = machines.up(hosts) if kind is Kind.VM else bed.up(hosts, engines)
+    if kind is Kind.VM and one_wire:
+        raise UsageError("machines of --kind vm have a wire for clients", "leave --one-wire out")
+    testbed = machines.up(hosts) if kind is Kind.VM else bed.up(hosts, engines, one_wire=one_wire)
     render.note(f"testbed: {len(testbed.machines)} hosts are up; now: relocate provision")
     print(f"export RELOCATE_CONFIG={testbed.places.settings}")
 

@@ -40,22 +40,25 @@ def write_access(
     lan: Path | None = None,
     storage: Mapping[str, str] = SHARED_DIRECTORY,
     daemons: Sequence[str] = (),
+    one_wire: bool = False,
 ) -> None:
     """Write known_hosts, the SSH configuration, the inventory and the settings.
 
     ``lan`` is the network namespace from which the hosts are reached (None: the testbed's own), ``storage``
     the storage role's variables, ``daemons`` what each machine's daemon.json has beside the role's own.
+    ``one_wire``: clients are on the hosts' wire.
     """
+    pool = places.ONE_WIRE_POOL if one_wire else places.VIP_POOL
     directory = places_.ssh_config.parent
     places_.sockets.mkdir(mode=0o700, exist_ok=True)
     known = "".join(f"{m.name},{places.lan_address(m.number).ip} {m.host_key()}\n" for m in machines)
     (directory / "known_hosts").write_text(known)
     places_.ssh_config.write_text(_ssh_config(places_, machines, lan or places_.namespace("lan")))
     places_.inventory.parent.mkdir(exist_ok=True)
-    places_.inventory.write_text(_inventory(places_, machines, storage, daemons))
+    places_.inventory.write_text(_inventory(places_, machines, storage, daemons, one_wire))
     # The journal goes with the testbed; the machine's own is for real hosts.
     top = f'inventory = ["{places_.inventory}"]\nstate_dir = "{places_.state / "journal"}"'
-    sections = [top, f'[gateway]\npool = "{places.VIP_POOL}"']
+    sections = [top, f'[gateway]\npool = "{pool}"']
     # A path in the settings says `storage__kind: path` too.
     if storage["storage__kind"] == "path":
         sections.append(f'[storage]\npath = "{storage["storage__path"]}"')
@@ -97,7 +100,11 @@ def _ssh_config(places_: Places, machines: Sequence[Reachable], lan: Path) -> st
 
 
 def _inventory(
-    places_: Places, machines: Sequence[Reachable], storage: Mapping[str, str], daemons: Sequence[str]
+    places_: Places,
+    machines: Sequence[Reachable],
+    storage: Mapping[str, str],
+    daemons: Sequence[str],
+    one_wire: bool,
 ) -> str:
     lines = ["---", "# Written by `relocate testbed up`.", "all:", "  vars:"]
     lines += [
@@ -107,8 +114,8 @@ def _inventory(
         # Its own are named after host, port and user, which another testbed has too.
         f"    ansible_ssh_args: -F {places_.ssh_config}",
         *(f"    {name}: {value}" for name, value in storage.items()),
-        f"    gateway__pool: {places.VIP_POOL}",
-        "    gateway__client_interface: wan0",
+        f"    gateway__pool: {places.ONE_WIRE_POOL if one_wire else places.VIP_POOL}",
+        f"    gateway__client_interface: {'lan0' if one_wire else 'wan0'}",
         "    gateway__host_interface: lan0",
         "  hosts:",
     ]

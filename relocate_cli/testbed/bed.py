@@ -21,9 +21,11 @@ BOOT_PATIENCE = 90.0
 
 @dataclass(frozen=True)
 class Testbed(Rack[Machine]):
-    """A testbed of namespaced hosts that was brought up; ``engines`` has one for each machine."""
+    """A testbed of namespaced hosts that was brought up; ``engines`` has one for each machine. ``one_wire``:
+    clients are on the hosts' wire."""
 
     engines: tuple[Engine, ...]
+    one_wire: bool = False
 
     @property
     def engine(self) -> str:
@@ -34,7 +36,7 @@ class Testbed(Rack[Machine]):
         machine = self.machine(name)
         machine.kill()
         network.unplug(self.places, name)
-        network.plug_in(self.places, machine.number)
+        network.plug_in(self.places, machine.number, self.one_wire)
         machine.boot()
         self.await_ssh([machine], patience)
 
@@ -46,7 +48,7 @@ def current(of: Places | None = None) -> Testbed:
         record = json.loads(of.record.read_text())
         engines = tuple(map(Engine, record["engines"]))
         machines = tuple(Machine(number, of, Path(tree)) for number, tree in enumerate(record["roots"]))
-        return Testbed(machines, of, engines)
+        return Testbed(machines, of, engines, record.get("one_wire", False))
     except (OSError, ValueError, KeyError):
         hint = (
             "what an interrupted one left goes with: relocate testbed down"
@@ -56,8 +58,11 @@ def current(of: Places | None = None) -> Testbed:
         raise RefusedError("no testbed is up", hint) from None
 
 
-def up(hosts: int, engine: Engine | Sequence[Engine], of: Places | None = None) -> Testbed:
-    """Bring up host0 and ``hosts`` container hosts, which take turns with several engines.
+def up(
+    hosts: int, engine: Engine | Sequence[Engine], of: Places | None = None, one_wire: bool = False
+) -> Testbed:
+    """Bring up host0 and ``hosts`` container hosts, which take turns with several engines, and a client: on a
+    wire of its own, or on the hosts'.
 
     A testbed of the same kind that is up and well is left as it is; otherwise what is there goes first.
     Raises RefusedError where the machine lacks something, LockedError while another run works on it.
@@ -69,13 +74,13 @@ def up(hosts: int, engine: Engine | Sequence[Engine], of: Places | None = None) 
         engines = (chosen[0], *islice(cycle(chosen), hosts))
         trees = {each.release: root.ensure(Recipe(each), of.roots) for each in dict.fromkeys(engines)}
         machines = (Machine(number, of, trees[each.release]) for number, each in enumerate(engines))
-        wanted = Testbed(tuple(machines), of, engines)
+        wanted = Testbed(tuple(machines), of, engines, one_wire)
         if _is_up(wanted):
             return wanted
         tear_down(of)
         _set_up(wanted)
         roots = [str(machine.root) for machine in wanted.machines]
-        of.record.write_text(json.dumps({"engines": engines, "roots": roots}))
+        of.record.write_text(json.dumps({"engines": engines, "roots": roots, "one_wire": one_wire}))
         return wanted
 
 
@@ -112,12 +117,13 @@ def _set_up(bed: Testbed) -> None:
     names = {machine.name: str(places.lan_address(machine.number).ip) for machine in machines}
     for machine in machines:
         machine.prepare(names, public_key)
-    access.write_access(of, machines, daemons=[json.dumps(engine.daemon) for engine in bed.engines])
+    daemons = [json.dumps(engine.daemon) for engine in bed.engines]
+    access.write_access(of, machines, daemons=daemons, one_wire=bed.one_wire)
     _make_cgroup(of)
     inotify.make_room(len(machines))
     network.make_switch(of)
     for machine in machines:
-        network.plug_in(of, machine.number)
+        network.plug_in(of, machine.number, bed.one_wire)
         machine.boot()
     bed.await_ssh(machines, BOOT_PATIENCE)
 

@@ -1,7 +1,7 @@
 """The testbed's two networks, in namespaces only: nothing of them shows among the machine's own interfaces.
 
 ``lan`` is one bridge, with all hosts' ``lan0`` and the controller's address. ``wan`` is one cable from host0
-to the client.
+to the client; with one wire for all, that cable ends at the bridge too.
 """
 
 import ctypes
@@ -48,7 +48,7 @@ def _lan_mac(number: int) -> str:
     return f"02:00:c6:12:00:{places.lan_address(number).packed[-1]:02x}"
 
 
-def plug_in(of: Places, number: int) -> None:
+def plug_in(of: Places, number: int, one_wire: bool = False) -> None:
     """The namespace of host ``number`` with its cables and addresses; host0 also gets the client's."""
     netns = _new_namespace(of, f"host{number}")
     ip(
@@ -59,6 +59,16 @@ def plug_in(of: Places, number: int) -> None:
     batch = [f"addr add {places.lan_address(number)} dev lan0", "link set lan0 up"]
     if number:
         ip(netns, *batch, f"route add default via {places.lan_address(0).ip}")
+        return
+    if one_wire:
+        ip(netns, *batch)
+        ip(
+            of.netns("client"),
+            f"link add wan0 type veth peer name client netns {of.netns('lan')}",
+            f"addr add {places.ONE_WIRE_CLIENT_ADDRESS} dev wan0",
+            "link set wan0 up",
+        )
+        ip(of.netns("lan"), "link set client master lan0 up")
         return
     ip(
         of.netns("client"),

@@ -9,6 +9,8 @@ from pathlib import Path
 LAN = IPv4Network("198.18.0.0/24")
 WAN = IPv4Network("203.0.113.0/24")
 VIP_POOL = IPv4Network("203.0.113.64/26")
+# Where clients are on the hosts' own wire: addresses of it, beyond those of the hosts.
+ONE_WIRE_POOL = IPv4Network("198.18.0.192/26")
 MAX_HOSTS = 99
 
 NETNS_DIR = Path("/run/netns")
@@ -23,6 +25,7 @@ def lan_address(number: int) -> IPv4Interface:
 CONTROLLER_ADDRESS = IPv4Interface((int(LAN.network_address) + 1, LAN.prefixlen))
 GATEWAY_WAN_ADDRESS = IPv4Interface((int(WAN.network_address) + 1, WAN.prefixlen))
 CLIENT_ADDRESS = IPv4Interface((int(WAN.network_address) + 2, WAN.prefixlen))
+ONE_WIRE_CLIENT_ADDRESS = IPv4Interface((int(LAN.network_address) + 2, LAN.prefixlen))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ PACKAGES = (
     # a machine that boots and can be reached
     "systemd,systemd-sysv,dbus,openssh-server,procps,kmod,ca-certificates,python3,python3-apt,sudo",
     # what the roles ask for; here from the start, since the hosts have no way to a mirror
-    "docker.io,docker-cli,containerd,runc,tini,docker-registry,apache2-utils,openssl,python3-docker,busybox-static",
+    "docker.io,docker-cli,containerd,runc,tini,docker-registry,apache2-utils,openssl,busybox-static",
     "criu,python3-pycriu,python3-protobuf,gcc,libc6-dev,linux-libc-dev",
     "iproute2,iptables,nftables,conntrack,arping,iputils-ping,tar,attr,jq,rsync,util-linux-extra,gocryptfs,fuse3",
 )

@@ -118,10 +118,23 @@ class Lab:
         command = ["ssh", "-F", str(self.bed.places.ssh_config), host, script]
         subprocess.run(command, input=tar.stdout, check=True, timeout=patience)
 
+    def bring_image(self, host: str, name: str = IMAGE, patience: float = 120.0) -> None:
+        """Give ``host`` the first host's image under its name, if it has none of that name: that a container
+        moves there does not."""
+        if self.ssh(host, "docker", "image", "inspect", name, check=False).strip() not in ("", "[]"):
+            return
+        origin, target = (["ssh", "-F", str(self.bed.places.ssh_config), h] for h in (self.hosts[0], host))
+        save = subprocess.Popen([*origin, f"docker save {name}"], stdout=subprocess.PIPE)
+        with save:
+            subprocess.run([*target, "docker load"], stdin=save.stdout, check=True, timeout=patience)
+        assert save.returncode == 0
+
     def run(self, name: str, host: str = "host1", *options: str, command: Sequence[str] = ()) -> str:
         """Start a tenant, with all its ports published if ``options`` publish none; its VIP."""
         labels = ("--label", "relocate.enable=true")
         ports = [f"--publish={p}:{p}" for p in (ECHO, PUSH, DOWNLOAD, CONSOLE)] + ["--publish=7000:7000/udp"]
+        if host != self.hosts[0]:
+            self.bring_image(host)
         options = options if any(o.startswith("--publish") for o in options) else (*ports, *options)
         self.docker(host, "run", "--detach", "--name", name, *labels, *options, IMAGE, *command)
         return self.publish(name, host)

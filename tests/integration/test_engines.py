@@ -44,18 +44,25 @@ def test_the_engines_are_what_they_are_called(unlike: Lab) -> None:
 
 
 def test_a_connection_and_the_files_survive_a_tour_of_unlike_engines(unlike: Lab) -> None:
-    unlike.run("web")
+    unlike.docker("host1", "network", "create", "--label", "com.docker.compose.project=shop", "shop")
+    unlike.run("db", "host1", "--network", "shop", f"--publish={ECHO + 100}:{ECHO}")
+    unlike.run("web", "host1", "--tty", "--volume", "data:/data")
     conversation = Conversation(unlike.connect("web", ECHO))
+    behind = Conversation(unlike.connect("db", ECHO + 100))
     console = unlike.console("web")
     for source, target in pairwise((*unlike.hosts, unlike.hosts[0])):
         console(f"open('/data/tour', 'a').write('{source} ')")
         unlike.expect_moved("web", source, target)
-        assert conversation.flows()
+        assert unlike.move("db", source, target)["outcome"] == "moved"
+        assert conversation.flows() and behind.flows()
+        assert unlike.docker(source, "volume", "ls", "--quiet") == ""
+        networks = unlike.docker(source, "network", "ls", "--format", "{{.Name}}").split()
+        assert ("shop" in networks) == (source == "host1"), "its tenant made it there"
     assert console("answer = open('/data/tour').read().split()") == unlike.hosts
-    result = conversation.end()
-    assert result.clean, result
+    for result in (conversation.end(), behind.end()):
+        assert result.clean, result
     unlike.docker("host1", "restart", "--time", "1", "web")
-    assert unlike.running("host1") == ["web"]
+    assert sorted(unlike.running("host1")) == ["db", "web"]
     assert unlike.docker("host1", "exec", "web", "cat", "/data/tour").split() == unlike.hosts
     unlike.await_no_leftovers()
 

@@ -140,7 +140,7 @@ def test_a_published_port_that_is_taken_on_the_target(service: Service) -> None:
 
 
 def test_the_shared_storage_takes_no_image(service: Service) -> None:
-    remount = "mount -o remount,bind,{} /var/lib/relocate/storage"
+    remount = "mount -o remount,bind,nosymfollow,{} /var/lib/relocate/storage"
     plan = service.lab.plan("web")
     armed = service.lab.arm(plan)
     service.lab.shell("host1", remount.format("ro"))

@@ -230,7 +230,7 @@ class Trial:
 
     def _machines_share(self, size: str) -> None:
         """Put a storage of a limited size, a tmpfs of host0, in the place of the testbed's."""
-        mount = f"mount -t tmpfs -o mode=700,size={size} tmpfs {STORAGE}"
+        mount = f"mount -t tmpfs -o mode=700,size={size},nosymfollow tmpfs {STORAGE}"
         self.lab.shell("host0", f"{mount} && touch {STORAGE}/.relocate-storage")
         pids = [str(self.lab.bed.machine(name).pid()) for name in ("host0", *self.lab.hosts)]
         subprocess.run([sys.executable, "-c", SHARE, STORAGE, *pids], check=True)
@@ -383,7 +383,7 @@ class Trial:
         threading.Thread(target=wake, daemon=True).start()
 
     def _read_only(self) -> None:
-        self.lab.shell("host1", f"mount -o remount,bind,ro {STORAGE}")
+        self.lab.shell("host1", f"mount -o remount,bind,ro,nosymfollow {STORAGE}")
 
     def _full(self) -> None:
         self.lab.shell("host0", f"dd if=/dev/zero of={STORAGE}/filler bs=64k status=none", check=False)
@@ -410,7 +410,7 @@ class Trial:
         """The operator repairs what a fault broke for good."""
         mends = {
             "full": ("host0", f"rm {STORAGE}/filler"),
-            "read-only": ("host1", f"mount -o remount,bind,rw {STORAGE}"),
+            "read-only": ("host1", f"mount -o remount,bind,rw,nosymfollow {STORAGE}"),
             "missing": (PARTS.get(self.fault.whom.split()[-1], ""), "mv /usr/sbin/runc.away /usr/sbin/runc"),
         }
         if self.fault.what in mends:

@@ -22,23 +22,18 @@ def test_memory_that_an_older_kernel_does_not_know_stays_on_newer_ones(
     assert why_not(older, pool.host("h1"), pool.host("h2"), 60) == ""
 
 
-def test_a_network_that_only_its_own_host_has_keeps_it_there(
+def test_a_network_comes_along_unless_its_name_means_something_else_there(
     build: Make, survey: Make, container: Make
 ) -> None:
     web = container("web", networks=["shop_default"])
     pool = build(
-        survey("h1", web, networks=["bridge", "shop_default"]),
-        survey("h2", networks=["bridge"]),
-        survey("h3", networks=["bridge", "shop_default"]),
+        survey("h1", web),
+        survey("h2", no_bridges={"host": "host", "shop_default": "macvlan"}),
+        survey("h3", no_bridges={"host": "host"}),
         survey("h4"),  # surveyed by an older version
     )
     said = [why_not(pool.container("web"), pool.host("h1"), pool.host(f"h{n}"), 60) for n in (2, 3, 4)]
-    assert said == ["it has no network shop_default: `docker network create shop_default` there", "", ""]
-
-
-def test_a_container_of_an_older_survey_needs_no_network(build: Make, survey: Make, container: Make) -> None:
-    pool = build(survey("h1", container("web")), survey("h2", networks=[]))
-    assert why_not(pool.container("web"), pool.host("h1"), pool.host("h2"), 60) == ""
+    assert said == ["its network shop_default is macvlan, not a bridge: rename one of the two", "", ""]
 
 
 def test_a_port_that_the_engine_chose_counts_like_any(build: Make, survey: Make, container: Make) -> None:

@@ -6,9 +6,8 @@ import os
 import shutil
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from relocate_proxy import paths
@@ -16,6 +15,7 @@ from relocate_proxy.host0 import fire, gateway
 from relocate_proxy.host0.batch import Batch
 from relocate_proxy.host0.journal import journal_file, outcome_file
 from relocate_proxy.protocol import coordinator
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Phase
 
 KNOWN = {"host1": "198.18.0.11", "host2": "198.18.0.12"}
@@ -29,20 +29,19 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fire, "addresses", lambda: KNOWN)
 
 
-def move(number: int, source: str = "host1") -> dict[str, Any]:
-    ends = {"source": source, "target": "host2", "vip": f"203.0.113.{number}"}
-    return {"id": f"move-{number}", "container": f"c{number}", **ends}
+def move(number: int, source: str = "host1") -> Move:
+    return Move(f"move-{number}", f"c{number}", source, "host2", f"203.0.113.{number}")
 
 
-def armed(*moves: dict[str, Any]) -> str:
-    return json.dumps({"results": [{"id": each["id"], "ok": True, "reason": ""} for each in moves]})
+def armed(*moves: Move) -> str:
+    return json.dumps({"results": [{"id": each.id, "ok": True, "reason": ""} for each in moves]})
 
 
 @dataclass
 class Carried:
     """A relocation as `fire` looks at it."""
 
-    move: dict[str, Any]
+    move: Move
     state: coordinator.State | None
 
 
@@ -60,9 +59,10 @@ class Driver:
         for host in hosts:
             self.addresses[host]
 
-    def begin(self, move: dict[str, Any]) -> None:
-        journal_file(move["id"]).write_text(json.dumps({"record": "begin", "move": move}) + "\n")
-        self.relocations[move["id"]] = Carried(move, coordinator.State(Phase.ARMING))
+    def begin(self, move: Move) -> None:
+        begin = {"record": "begin", "move": asdict(move)}
+        journal_file(move.id).write_text(json.dumps(begin) + "\n")
+        self.relocations[move.id] = Carried(move, coordinator.State(Phase.ARMING))
         windows = [c for c in self.relocations.values() if c.state and c.state.phase is Phase.ARMING]
         assert len(windows) <= 2
 
@@ -72,7 +72,7 @@ class Driver:
     def run(self, patience: float = 0.0) -> None:
         for carried in self.relocations.values():
             if carried.state == coordinator.State(Phase.ARMING):
-                left = Phase.RESUMING if carried.move["id"] in self.stuck else Phase.MOVED
+                left = Phase.RESUMING if carried.move.id in self.stuck else Phase.MOVED
                 carried.state = coordinator.State(left)
                 return
         time.sleep(patience)
@@ -105,7 +105,7 @@ def test_what_has_ended_is_not_taken_up_again_after_a_crash(monkeypatch: pytest.
     """Its container may have moved on: its route would be set back."""
     monkeypatch.setattr(fire, "Driver", Driver)
     Batch("move-1", (move(1),), 1).write()
-    journal_file("move-1").write_text(json.dumps({"record": "done", "move": move(1)}) + "\n")
+    journal_file("move-1").write_text(json.dumps({"record": "done", "move": asdict(move(1))}) + "\n")
     outcome_file("move-1").write_text('{"outcome": "moved"}')
     assert fire.coordinate("move-1") == 0
 
@@ -119,12 +119,13 @@ def test_a_batch_is_followed_while_it_gets_on(monkeypatch: pytest.MonkeyPatch) -
         for each in moves[:2]:
             for record in ("begin", "commit"):
                 time.sleep(0.2)
-                with journal_file(each["id"]).open("a") as stream:
+                with journal_file(each.id).open("a") as stream:
                     stream.write(record)
-            outcome_file(each["id"]).write_text(json.dumps({"relocation_id": each["id"], "outcome": "moved"}))
+            outcome_file(each.id).write_text(json.dumps({"relocation_id": each.id, "outcome": "moved"}))
 
     threading.Thread(target=carry).start()
-    found = fire.fire({"moves": moves, "armed": [{host: armed(*moves) for host in KNOWN}], "parallel": 1})
+    told = [asdict(each) for each in moves]
+    found = fire.fire({"moves": told, "armed": [{host: armed(*moves) for host in KNOWN}], "parallel": 1})
     assert [each["outcome"] for each in found] == ["moved", "moved", "failed"]
 
 
@@ -132,7 +133,8 @@ def test_a_host_whose_answer_is_malformed_has_not_armed_its_own(monkeypatch: pyt
     monkeypatch.setattr(fire.units, "begin", lambda *_, **__: outcome_file("move-2").write_text('{"a": 1}'))
     moves = [move(1, "host3"), move(2)]
     said = {"host1": armed(*moves), "host2": armed(*moves), "host3": '{"results": 7}'}
-    refused, fired = fire.fire({"moves": moves, "armed": [{host: armed(*moves) for host in said}, said]})
+    told = [asdict(each) for each in moves]
+    refused, fired = fire.fire({"moves": told, "armed": [{host: armed(*moves) for host in said}, said]})
     assert "host3" in refused["reason"] and "results" in refused["reason"]
     assert fired == {"a": 1}
 

@@ -26,7 +26,7 @@ from relocate_proxy.survey.patience import Patience
 from relocate_proxy.survey.surroundings import Surroundings
 from test_admission import SPECIFICATION
 from test_survey_proxy import WEB
-from test_wire import DUMPED, REPORTS, REQUESTS
+from test_wire import REPORTS, REQUESTS, VOTE
 
 from relocate_cli import hearing, playbook, relocation, schedule
 from relocate_cli.errors import RelocateError
@@ -165,7 +165,7 @@ PARSERS = [
     ),
     # What lies on the shared storage.
     Parser("specification", _specification, _json(SPECIFICATION), SPECIFIED),
-    Parser("vote", partial(shapes.parse, shared.Vote), _json({"dumped": DUMPED, "images": DIGEST}), SHAPE),
+    Parser("vote", partial(shapes.parse, shared._Sealed), _json({"vote": VOTE, "seal": DIGEST}), SHAPE),
     Parser("flows", partial(shapes.parse, shared.Flows), _json({"flows": [FLOW]}), SHAPE),
     Parser("layer listing", layer._listing, _json(LISTING), (OSError,)),
     # What hosts print: to host0, to the playbooks, to the controller.

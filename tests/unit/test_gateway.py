@@ -22,7 +22,8 @@ def routes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     monkeypatch.setattr(gateway, "route", set_routes.__setitem__)
     monkeypatch.setattr(gateway, "unroute", set_routes.pop)
     monkeypatch.setattr(gateway, "routed", lambda: {v: (h, "lan0") for v, h in set_routes.items()})
-    monkeypatch.setattr(gateway, "_answers", lambda address: address == "203.0.113.65")
+    monkeypatch.setattr(gateway, "answered", lambda: set(set_routes))
+    monkeypatch.setattr(gateway, "_answering", lambda asked: {a: False for a in asked if a == "203.0.113.65"})
     return set_routes
 
 
@@ -151,5 +152,37 @@ def test_a_wish_that_is_granted_later_takes_the_old_route_away(routes: dict[str,
 
 def test_a_pool_that_is_exhausted_refuses_only_the_last(routes: dict[str, str]) -> None:
     answer = publish(host1=[f"c{number}" for number in range(7)])
-    assert len(answer["vips"]) == 5
+    assert len(answer["vips"]) == 6
     assert all("enlarge" in entry["reason"] for entry in answer["refused"])
+    assert list(answer["vips"].values())[-1] == "203.0.113.65", "what another machine answers for comes last"
+
+
+def test_a_machine_that_answers_for_the_whole_pool_does_not_take_it_away(
+    routes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def all_but_own(addresses: list[str]) -> dict[str, bool]:
+        asked.append(addresses)
+        return {address: address == "203.0.113.65" for address in addresses}
+
+    monkeypatch.setattr(gateway, "_answering", all_but_own)
+    monkeypatch.setattr(gateway, "settings", lambda: {"pool": "203.0.112.0/23", "host_interface": "lan0"})
+    assert publish(host1=["web"])["vips"] == {"web": "203.0.112.1"}
+    assert [len(addresses) for addresses in asked] == [gateway.PROBES], (
+        "nor its time: they are asked together"
+    )
+    monkeypatch.setattr(gateway, "settings", lambda: {"pool": "203.0.113.64/30", "host_interface": "lan0"})
+    assert publish(host1=["web", "db"])["vips"] == {"web": "203.0.112.1", "db": "203.0.113.66"}
+    assert "enlarge" in publish(host1=["web", "db", "late"])["refused"][0]["reason"]
+
+
+def test_a_route_whose_address_is_not_answered_for_is_set_again(
+    routes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(host1=["web", "db"])
+    monkeypatch.setattr(gateway, "answered", lambda: {"203.0.113.66"})
+    done: list[str] = []
+    monkeypatch.setattr(gateway, "route", lambda vip, host: done.append(vip))
+    gateway.restore_routes(set())
+    assert done == ["203.0.113.67"]

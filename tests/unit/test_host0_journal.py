@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from relocate_proxy import paths
 from relocate_proxy.host0 import journal
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Record
 
 NOW = 1_800_000_000.0
@@ -20,9 +22,9 @@ def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ended(identity: str, record: Record, days_ago: float, **more: Any) -> None:
-    move = {"id": identity, "container": f"c-{identity}", "source": "host1", "target": "host2", **more}
+    move = Move(identity, f"c-{identity}", "host1", "host2", "203.0.113.64", **more)
     path = journal.journal_file(identity)
-    path.write_text(json.dumps({"record": record, "move": move}) + "\n")
+    path.write_text(json.dumps({"record": record, "move": asdict(move)}) + "\n")
     journal.outcome_file(identity).write_text("{}")
     os.utime(path, (NOW - days_ago * DAY,) * 2)
 

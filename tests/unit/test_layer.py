@@ -482,3 +482,76 @@ def test_a_root_that_is_not_there_fails_in_one_line(upper: Path, merged: Path, t
     layer.pack(upper, found, tmp_path / "layer-0.tar")
     with pytest.raises(OSError, match="could not be confined"):
         layer.unpack(tmp_path / "layer-0.tar", tmp_path / "gone" / "root")
+
+
+def bring(source: Path, target: Path, since: layer.Snapshot, archive: Path) -> layer.Snapshot:
+    """A copy of a volume, there and applied."""
+    found, after = layer.changes(source, since, plain=True)
+    layer.pack(source, found, archive)
+    layer.unpack(archive, target, plain=True)
+    return after
+
+
+@as_root
+def test_a_volumes_own_owner_mode_and_time_are_a_part_of_it(
+    upper: Path, merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "CLOCK_SLACK_SECONDS", 0.0)
+    (upper / "a").write_text("1")
+    os.chown(upper, 999, 998)
+    upper.chmod(0o2750)
+    os.utime(upper, ns=(1, 10**18 + 123456789))
+    snapshot = bring(upper, merged, layer.Snapshot(), tmp_path / "0.tar")
+
+    def own(path: Path) -> tuple[int, int, int, int]:
+        status = path.stat()
+        return status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns
+
+    assert own(merged) == own(upper) and own(upper)[3] == 10**18 + 123456789
+    settle_clock()
+    found, _ = layer.changes(upper, layer.Snapshot(time.time(), snapshot.directories), plain=True)
+    assert not found, "nothing changed, so the window has nothing to do"
+    upper.chmod(0o700)
+    bring(upper, merged, snapshot, tmp_path / "1.tar")
+    assert own(merged) == own(upper)
+
+
+@as_root
+def test_a_device_in_a_volume_is_refused(upper: Path) -> None:
+    whiteout(upper / "node")
+    with pytest.raises(OSError, match="'node' in a volume is a device"):
+        layer.changes(upper, layer.Snapshot(), plain=True)
+
+
+@as_root
+def test_a_file_that_is_mapped_is_always_looked_at(
+    upper: Path, merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "CLOCK_SLACK_SECONDS", 0.0)
+    (upper / "base").write_text("as it was noted")
+    snapshot = bring(upper, merged, layer.Snapshot(), tmp_path / "0.tar")
+    later = layer.Snapshot(time.time() + 9, snapshot.directories)
+    assert not layer.changes(upper, later, plain=True)[0]
+    found, _ = layer.changes(upper, later, plain=True, mapped=frozenset({(upper / "base").stat().st_ino}))
+    assert found.others == ["base"]
+
+
+def test_who_has_mapped_what_is_read_from_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/maps").write_text(
+        "7f00-7f01 rw-s 00000000 fe:00 4711                       /data/a b\n"
+        "7f01-7f02 r--s 00000000 fe:00 4712                       /data/read\n"
+        "7f02-7f03 rw-p 00000000 fe:00 4713                       /data/private\n"
+        "7f03-7f04 rw-p 00000000 00:00 0 \n"
+    )
+    assert layer.written_in_place(["7", "8"], tmp_path) == {4711}
+
+
+def test_a_directory_is_emptied_and_what_its_links_mean_is_not(tmp_path: Path, upper: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/kept").write_text("")
+    (upper / "below").mkdir()
+    (upper / "below/file").write_text("")
+    (upper / "link").symlink_to(tmp_path / "other")
+    layer.empty(upper)
+    assert list(upper.iterdir()) == [] and (tmp_path / "other/kept").exists()

@@ -12,7 +12,10 @@ from relocate_proxy.host0 import gateway, open_ends
 from relocate_proxy.host0.answers import Remembered
 from relocate_proxy.host0.batch import Batch
 from relocate_proxy.host0.journal import journal_file, open_journal
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Record
+
+VIP = "203.0.113.64"
 
 
 @pytest.mark.parametrize(
@@ -121,14 +124,14 @@ class World:
         self.resumed: list[str] = []
 
     def journal(self, identity: str, record: Record, source: str = "host1", container: str = "web") -> None:
-        move = {"id": identity, "container": container, "source": source, "target": "host2", "vip": "v"}
+        move = {"id": identity, "container": container, "source": source, "target": "host2", "vip": VIP}
         line = json.dumps({"record": record, "move": move}) + "\n"
         with journal_file(identity).open("a") as stream:
             stream.write(line)
 
     def batch(self, *identities: str) -> None:
-        ends = {"container": "web", "source": "host1", "target": "host2", "vip": "v"}
-        Batch(identities[0], tuple({"id": identity, **ends} for identity in identities), 1).write()
+        moves = (Move(identity, "web", "host1", "host2", VIP) for identity in identities)
+        Batch(identities[0], tuple(moves), 1).write()
 
 
 @pytest.fixture

@@ -221,6 +221,69 @@ def test_a_fact_that_a_host_answers_does_not_override_the_inventory(
     assert result.of("answer")["here"].stdout == "192.0.2.1 192.0.2.1"
 
 
+INVENTORY = """
+[relocate_gateway]
+here ansible_connection=local relocate_address=192.0.2.1
+[relocate_storage]
+here
+[relocate_hosts]
+there ansible_connection=local relocate_address={address}
+"""
+RENDER = """
+- ansible.builtin.include_vars: {content}/roles/storage/vars/main.yml
+- ansible.builtin.include_vars: {content}/roles/proxy/vars/main.yml
+- evil:
+  when: inventory_hostname == 'there'
+  register: proxy__host_key
+- ansible.builtin.copy:
+    content: "{{{{ lookup('ansible.builtin.template', '{content}/roles/storage/templates/' ~ template) }}}}"
+    dest: {place}/exports
+  when: inventory_hostname == 'here'
+  vars: {{storage__path: /srv/shared, template: relocate.exports.j2}}
+- ansible.builtin.copy:
+    content: "{{{{ proxy__gateway_files['/etc/relocate/ssh/known_hosts'] }}}}"
+    dest: {place}/known_hosts
+  when: inventory_hostname == 'here'
+  vars: {{groups: {{relocate_hosts: [there], relocate_gateway: [here]}}}}
+"""
+KEY = "ssh-ed25519 " + "A" * 68
+
+
+def rendered(
+    run: Run, tmp_path: Path, answer: dict[str, object], address: str = "192.0.2.2"
+) -> PlaybookResult:
+    """The files on host0 that name other hosts, after ``answer`` from one of those."""
+    (tmp_path / "hosts").write_text(INVENTORY.format(address=address))
+    evil = tmp_path / "playbooks/library/evil.py"
+    evil.parent.mkdir()
+    evil.write_text(f"#!/usr/bin/python3\nprint({json.dumps(answer)!r})\n")
+    return run(RENDER.format(content=CONTENT, place=tmp_path), hosts="here:there", limit="here,there")
+
+
+def test_a_host_that_answers_facts_is_in_the_exports_and_known_hosts_as_the_inventory_says(
+    run: Run, tmp_path: Path
+) -> None:
+    facts = {"relocate_address": "x(ro)\n/ *", "ansible_host": "x", "storage__users": ["*"]}
+    answer = {"changed": False, "ansible_facts": facts, "stdout": f"{KEY} root@there\n"}
+    result = rendered(run, tmp_path, answer)
+    assert result.ok, result.trouble
+    (line,) = (line for line in (tmp_path / "exports").read_text().splitlines() if line[:1] not in ("#", ""))
+    assert line.startswith("/srv/shared 192.0.2.2(rw,") and "*" not in line
+    assert (tmp_path / "known_hosts").read_text() == f"192.0.2.2 {KEY}\n"
+
+
+def test_a_host_that_answers_more_than_one_key_is_named(run: Run, tmp_path: Path) -> None:
+    result = rendered(run, tmp_path, {"changed": False, "stdout": f"{KEY} root@there\n* {KEY}\n"})
+    assert not (tmp_path / "known_hosts").exists()
+    assert "there: " in result.failed["here"] and "is not an Ed25519 key" in result.failed["here"]
+
+
+def test_what_is_no_address_stops_it_with_the_hosts_name(run: Run, tmp_path: Path) -> None:
+    result = rendered(run, tmp_path, {"changed": False, "stdout": KEY}, "'x(ro) *'")
+    assert not (tmp_path / "exports").exists()
+    assert "there: " in result.failed["here"] and "neither an IPv4 address" in result.failed["here"]
+
+
 @pytest.mark.parametrize(
     "torn", ['{"event":"ok","ho', '{"uuid":"1"}', "[]", "7", '{"event":"ended"}', "\udcff"]
 )

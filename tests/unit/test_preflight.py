@@ -44,7 +44,6 @@ def networks(*names: str, address: str = "") -> dict[str, Any]:
     [
         ({"config": {"Labels": None}}, "no label relocate.enable"),
         ({"config": {"Labels": {"relocate.enable": "false"}}}, "no label relocate.enable"),
-        ({"config": {"Labels": {"relocate.enable": "true"}, "Tty": True}}, "terminal"),
         ({"Privileged": True}, "privileged"),
         ({"PidMode": "host"}, "host's pid namespace"),
         ({"IpcMode": "host"}, "host's ipc namespace"),
@@ -62,15 +61,14 @@ def networks(*names: str, address: str = "") -> dict[str, Any]:
         ({"NetworkMode": "none", "NetworkSettings": networks("none")}, "no network"),
         ({"NetworkMode": "container:0123", "NetworkSettings": networks()}, "another container's network"),
         ({"NetworkMode": "app", "NetworkSettings": networks()}, "no network"),
-        ({"NetworkMode": "app", "NetworkSettings": networks("app", "db")}, "attached to 2 networks"),
+        (
+            {"NetworkMode": "app", "NetworkSettings": networks(*map(str, range(17)))},
+            "attached to 17 networks",
+        ),
         ({"NetworkMode": "app", "NetworkSettings": networks("app", address="10.1.0.9")}, "fixed"),
         ({"Links": ["/db:/app/db"]}, "--link"),
         ({"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}]}}, "on 127.0.0.1 only"),
         ({"Mounts": [{"Type": "bind", "Source": "/etc", "Destination": "/e"}]}, "/e is the host's /etc"),
-        (
-            {"Mounts": [{"Type": "volume", "Name": "data", "Driver": "local", "Destination": "/d"}]},
-            "volume data",
-        ),
     ],
 )
 def test_an_obstacle_is_named_and_has_a_remedy(parts: dict[str, Any], reason: str) -> None:
@@ -78,6 +76,40 @@ def test_an_obstacle_is_named_and_has_a_remedy(parts: dict[str, Any], reason: st
     assert len(found) == 1
     assert reason in found[0]["reason"]
     assert found[0]["hint"]
+
+
+VOLUME = {"Type": "volume", "Name": "data", "Driver": "local", "Destination": "/d", "Source": "/v/data"}
+
+
+@pytest.mark.parametrize(
+    ("options", "driver", "reason"),
+    [
+        (None, "local", "container backup has its volume data too"),
+        (
+            {"type": "tmpfs", "device": "tmpfs"},
+            "local",
+            "volume data cannot come along: it is a mount of this host",
+        ),
+        ({"type": "nfs", "o": "addr=10.0.0.1", "device": ":/srv"}, "local", ""),
+        (None, "rexray", ""),
+    ],
+)
+def test_a_volume_stays_with_who_else_has_it(options: Any, driver: str, reason: str) -> None:
+    volumes = {"data": {"Name": "data", "Driver": driver, "Options": options}}
+    users = {"data": {"ab" * 32: "web", "cd" * 32: "backup"}}
+    web = inspected(Id="ab" * 32, Mounts=[VOLUME])
+    found = [entry["reason"] for entry in obstacles(web, Surroundings(volumes=volumes, users=users))]
+    assert len(found) == bool(reason) and all(reason in each for each in found)
+    alone = Surroundings(volumes=volumes, users={"data": {"ab" * 32: "web"}})
+    assert bool(obstacles(web, alone)) == ("cannot" in reason)
+
+
+def test_a_part_of_a_volume_is_named() -> None:
+    mount = {"Type": "volume", "Source": "data", "Target": "/d", "VolumeOptions": {"Subpath": "a"}}
+    web = inspected(Mounts=[VOLUME])
+    web["HostConfig"]["Mounts"] = [mount]
+    (found,) = obstacles(web)
+    assert found["reason"] == "/d is a part of a volume"
 
 
 def test_shared_volumes_and_any_address_are_no_obstacle() -> None:
@@ -91,7 +123,7 @@ def test_shared_volumes_and_any_address_are_no_obstacle() -> None:
 
 def test_all_obstacles_are_named_at_once() -> None:
     """A tenant should not have to come back for the second one."""
-    assert len(obstacles(inspected({"Labels": {}, "Tty": True}, Privileged=True))) == 3
+    assert len(obstacles(inspected({"Labels": {}}, Privileged=True, AutoRemove=True))) == 3
 
 
 def test_a_port_that_the_engine_chose_is_no_obstacle() -> None:
@@ -124,6 +156,12 @@ def test_a_network_that_is_no_bridge_is_named(driver: str) -> None:
     (found,) = obstacles(lan, Surroundings(drivers={"lan": driver, "bridge": "bridge"}))
     assert found["reason"] == f"its network lan is {driver}, not a bridge"
     assert obstacles(lan, Surroundings(drivers={"lan": "bridge"})) == []
+
+
+def test_a_network_that_means_something_on_its_own_host_alone_is_named() -> None:
+    shop = inspected(NetworkMode="shop", NetworkSettings=networks("shop"))
+    (found,) = obstacles(shop, Surroundings(drivers={"shop": "bridge"}, fixed={"shop": "its option x"}))
+    assert found["reason"] == "its network shop cannot be made elsewhere: its option x"
 
 
 def test_the_hosts_network_is_named_once() -> None:

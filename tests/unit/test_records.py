@@ -17,7 +17,7 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "STATE", tmp_path / "state")
 
 
-SOURCE = SourceFacts("web", "203.0.113.65", "c" * 64, 1, "172.17.1.2", "/cg", "/root", "/ns", "veth0")
+SOURCE = SourceFacts("web", "203.0.113.65", "c" * 64, 1, "172.17.1.2", "/cg", "/root", "/ns", ("veth0",))
 TARGET = TargetFacts("web", "203.0.113.65", "c" * 64, "r-1", RestartPolicy("always"), engine=(1, 2))
 
 

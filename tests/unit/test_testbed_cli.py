@@ -77,14 +77,14 @@ def test_status_says_which_hosts_are_off(recorded: Places) -> None:
 
 def test_up_prints_what_the_shell_can_evaluate(of: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     machines = tuple(Machine(number, of, Path("/")) for number in range(3))
-    asked = []
+    asked: list[Engine | bool] = []
 
-    def up(hosts: int, engines: Sequence[Engine]) -> bed.Testbed:
-        asked.extend(engines)
-        return bed.Testbed(machines[: hosts + 1], of, tuple(engines))
+    def up(hosts: int, engines: Sequence[Engine], one_wire: bool) -> bed.Testbed:
+        asked.extend([*engines, one_wire])
+        return bed.Testbed(machines[: hosts + 1], of, tuple(engines), one_wire)
 
     monkeypatch.setattr(bed, "up", up)
-    shown = CliRunner().invoke(app, ["up", "--engine", "28", "--engine", "26+cgroupfs"])
+    shown = CliRunner().invoke(app, ["up", "--engine", "28", "--engine", "26+cgroupfs", "--one-wire"])
     assert shown.exit_code == 0
-    assert asked == [Engine.DOCKER_28, Engine.DOCKER_26_CGROUPFS]
+    assert asked == [Engine.DOCKER_28, Engine.DOCKER_26_CGROUPFS, True]
     assert f"export RELOCATE_CONFIG={of.settings}\n" in shown.stdout

@@ -23,12 +23,15 @@ DUMPED: dict[str, Any] = {
     "new_ip": "172.17.2.2",
     "carried": DIGEST,
     "restart_policy": {"name": "always", "retries": 0},
+    "others": ["172.18.0.9"],
     "layer": {"listing": DIGEST, "archive": ""},
+    "volumes": [{"listing": DIGEST, "archive": DIGEST}, None],
     "pages": None,
     "laps": [{"name": "dump", "ms": 31.25}],
     "spans": [{"name": "criu post-dump", "at": 1.5, "ms": 30.0}],
 }
 LAPS = DUMPED["laps"]
+VOTE = {"configuration": DIGEST, "dumped": DUMPED, "images": DIGEST}
 
 
 def message(party: str, word: str, **body: Any) -> dict[str, Any]:
@@ -41,21 +44,22 @@ def line(document: object) -> bytes:
 
 REQUESTS = [
     message("source", "ready", deadline=30.0, verify=False, peer=None),
-    message("source", "freeze", new_ip="172.17.2.2"),
+    message("source", "freeze", new_ip="172.17.2.2", others=["172.18.0.9"]),
     message("source", "thaw"),
     message("source", "destroy", recovers="0a0b0c0d0e0f"),
     message("target", "ready", deadline=30.0, verify=True, peer="198.18.0.11"),
-    message("target", "restore", seconds=30.0, verify=True, peer="198.18.0.11", dumped=DUMPED),
-    message("target", "restore", seconds=30.0, verify=True, peer=None, dumped=None),
+    message("target", "restore", seconds=30.0, verify=True, peer="198.18.0.11", dumped=DUMPED, voted=None),
+    message("target", "restore", seconds=30.0, verify=True, peer=None, dumped=None, voted=VOTE),
     message("target", "commit"),
     message("target", "own"),
     message("target", "destroy", recovers=None),
 ]
 REPORTS = [
-    message("source", "ready", configuration=DIGEST, address="172.17.1.2"),
-    message("target", "ready", configuration=DIGEST, address="172.17.2.2"),
+    message("source", "ready", configuration=DIGEST, address="172.17.1.2", others=[]),
+    message("target", "ready", configuration=DIGEST, address="172.17.2.2", others=["172.18.0.9"]),
     message("source", "dumped", **DUMPED),
     message("source", "digested", images=DIGEST),
+    message("source", "stored", vote=VOTE),
     message("target", "restored", new_ip="172.17.2.2", images="", laps=LAPS, spans=[]),
     message("target", "resumed", laps=[], spans=[]),
     message("target", "running"),
@@ -105,6 +109,7 @@ def test_a_report_arrives_as_it_was_sent(document: dict[str, Any]) -> None:
         line(message("target", "restore", seconds=30, dumped=DUMPED | {"restart_policy": {"name": "sh"}})),
         line(message("target", "restore", seconds=30, dumped=DUMPED | {"laps": LAPS * 1000})),
         line(message("target", "restore", seconds=30, dumped={**DUMPED, "dumped": DUMPED})),
+        line(message("target", "restore", seconds=30, voted=VOTE | {"configuration": "/etc/passwd"})),
         line(message("source", "thaw") | {"relocation": "../a1b2c3"}),
         line(message("source", "thaw") | {"relocation": "a1b2c3\n"}),
         line(message("source", "thaw") | {"relocation": ["a1b2c3"]}),

@@ -71,7 +71,8 @@ def test_images_travel_over_nfs(lab: Lab) -> None:
             host, "findmnt", "--noheadings", "--output", "FSTYPE,OPTIONS", "/var/lib/relocate/storage"
         )
         assert mount.split()[0] == "nfs4"
-        assert "hard" in mount.split()[1].split(",")
+        wanted = {"hard", "nodev", "nosuid", "noexec", "nosymfollow"}
+        assert wanted <= set(mount.split()[1].split(","))
     exported = lab.ssh("host0", "exportfs", "-s")
     assert "sync" in exported
     assert "*" not in exported.split()[1]

@@ -205,20 +205,20 @@ def test_check_says_what_stands_in_a_containers_way(
     assert ended.document["obstacles"] == [{"reason": "it uses the host's network", "hint": "publish ports"}]
 
 
-def test_check_names_the_network_that_is_missing_and_who_stays_behind(
+def test_check_names_the_network_that_is_another_and_who_stays_behind(
     relocate: Run, hosts: Any, survey: Run, container: Run
 ) -> None:
     web, db = container("web", networks=["shop"]), container("db", ports=[], networks=["shop"])
     cron = container("cron", ports=[], networks=["bridge"])
     hosts.has(
-        survey("h1", web, db, cron, networks=["bridge", "shop"]),
-        survey("h2", networks=["bridge"]),
-        survey("h3", networks=["bridge", "shop"]),
+        survey("h1", web, db, cron),
+        survey("h2", no_bridges={"shop": "overlay"}),
+        survey("h3"),
     )
     ended = relocate("check", "web", "--json")
     assert ended.code == 0
     assert {entry["host"]: entry["why_not"] for entry in ended.document["hosts"]} == {
-        "h2": "it has no network shop: `docker network create shop` there",
+        "h2": "its network shop is overlay, not a bridge: rename one of the two",
         "h3": None,
     }
     (note,) = ended.document["notes"]

@@ -21,6 +21,8 @@ SOCKET = "/run/docker.sock"
 ENGINE_SECONDS = 60.0
 QUICK_SECONDS = 5.0
 RESTART_SECONDS = 20.0
+BRIDGE_NAME = "com.docker.network.bridge.name"
+IMAGE_NAME = "relocate.image"  # an annotation, of containers whose image has another name here
 NO_ACCOUNT = "e30="  # X-Registry-Auth: {} in base64; the engine refuses a push without
 
 
@@ -127,19 +129,28 @@ def networks() -> list[JsonObject]:
     return list(ask("/networks", filters={"driver": ["bridge"]}))
 
 
+def bridge(network: JsonObject) -> str:
+    """Name of the interface of a bridge network: its own, or the one that the engine gives."""
+    return str((network.get("Options") or {}).get(BRIDGE_NAME) or f"br-{network['Id'][:12]}")
+
+
 def specification(document: JsonObject, image: str) -> JsonObject:
     """What the target needs to create the same container from ``image`` (a reference it can pull).
 
     A port of the host that the engine chose is the container's from now on: its clients know it.
     """
     networks = document["NetworkSettings"]["Networks"]
+    mode = document["HostConfig"].get("NetworkMode") or "default"
+    if mode not in ("default", *networks):  # an id, which is another one elsewhere
+        mode = next(iter(networks))
     return {
         "name": document["Name"].lstrip("/"),
         "image": image,
-        "image_name": document["Config"]["Image"],
+        "image_name": image_name(document),
         "config": document["Config"],
         "host_config": {
             **document["HostConfig"],
+            "NetworkMode": mode,
             "PortBindings": _bindings(document),
             "PublishAllPorts": False,
         },
@@ -148,6 +159,13 @@ def specification(document: JsonObject, image: str) -> JsonObject:
             for name, settings in networks.items()
         },
     }
+
+
+def image_name(document: JsonObject) -> str:
+    """The tenant's word for the image: where it means nothing, or something else, a container is created from
+    an id, and has the word as an annotation."""
+    annotations = (document.get("HostConfig") or {}).get("Annotations") or {}
+    return str(annotations.get(IMAGE_NAME) or document["Config"].get("Image") or "")
 
 
 def _bindings(document: JsonObject) -> JsonObject:
@@ -172,6 +190,9 @@ def create(spec: JsonObject) -> str:
     """
     body = dict(spec["config"], Image=spec["image"])
     body["HostConfig"] = dict(spec["host_config"], RestartPolicy=_policy(NEVER))
+    if spec["image"] != spec["image_name"]:
+        annotations = spec["host_config"].get("Annotations") or {}
+        body["HostConfig"]["Annotations"] = {**annotations, IMAGE_NAME: spec["image_name"]}
     body["NetworkingConfig"] = {"EndpointsConfig": spec["networks"]}
     return str(ask("/containers/create", "POST", body, name=str(spec["name"]))["Id"])
 
@@ -240,11 +261,6 @@ def was_told_to_end(name: str, since: float) -> bool:
     return any(True for _ in events)
 
 
-def address(name: str) -> str:
-    """A running container's address in its first network."""
-    return str(next(iter(inspect(name)["NetworkSettings"]["Networks"].values()))["IPAddress"])
-
-
 def find(name: str) -> str | None:
     """Id of the container called ``name``, or None. Never blocks on a container that is being started."""
     return next((str(each["Id"]) for each in containers(True) if f"/{name}" in (each["Names"] or ())), None)
@@ -254,14 +270,14 @@ def push(image: str, repository: str) -> str:
     """Push a local image to the shared repository, layers it has already not sent again; return
     ``repository/name@digest``.
 
+    That the engine remembers to have pushed it proves nothing: the repository is asked whether it has it.
     Raises EngineError when the repository refuses.
     """
     identity = ask(f"/images/{quote(image)}/json")
     name = f"{repository}/relocate/{identity['Id'].removeprefix('sha256:')[:32]}"
-    # In containerd's store an image is its manifest, and has this reference whether it was pushed or not.
     digest = identity["Id"]
     for reference in identity.get("RepoDigests") or []:
-        if reference.startswith(f"{name}@") and reference != f"{name}@{digest}":
+        if reference.startswith(f"{name}@") and _is_in_repository(reference):
             return str(reference)
     ask(f"/images/{quote(identity['Id'])}/tag", "POST", repo=name, tag="latest")
     for said in follow(f"/images/{quote(name)}/push", tag="latest"):
@@ -271,10 +287,22 @@ def push(image: str, repository: str) -> str:
     return f"{name}@{digest}"
 
 
-def pull(reference: str, name: str) -> str:
-    """Have the image ``repository/name@digest`` here and return what to create from.
+def _is_in_repository(reference: str) -> bool:
+    """Raises EngineError when the repository does not answer, or refuses."""
+    try:
+        ask(f"/distribution/{quote(reference)}/json")
+    except EngineError as error:
+        if "manifest unknown" in str(error) or isinstance(error, NotFoundError):
+            return False
+        raise
+    return True
 
-    The tag ``name`` that the tenant used is given to it if that name is free or already means this image.
+
+def pull(reference: str, name: str) -> str:
+    """Have the image ``repository/name@digest`` here and return what to create from: ``name``, the tenant's
+    word for it, where that means this image already, else its id.
+
+    No name is given to it: what a tenant calls his image is what others here may mean something else by.
     """
     identity = _image(reference)
     if identity is None:
@@ -282,13 +310,7 @@ def pull(reference: str, name: str) -> str:
         for _ in follow("/images/create", fromImage=repository, tag=digest):
             pass
         identity = str(ask(f"/images/{quote(reference)}/json")["Id"])
-    if name.startswith("sha256:"):
-        return identity
-    has_name = _image(name)
-    if has_name is None:
-        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
-        ask(f"/images/{quote(identity)}/tag", "POST", repo=repository, tag=tag)
-    return name if has_name in (None, identity) else identity
+    return name if _image(name) == identity else identity
 
 
 def _image(reference: str) -> str | None:

@@ -1,5 +1,7 @@
 """The verbs of `relocate-proxy`. Imports stay inside: a verb starts as fast as what it needs."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import sys
@@ -7,7 +9,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relocate_proxy.protocol.move import Move
 
 JsonObject = dict[str, Any]
 
@@ -46,11 +51,11 @@ def offer(arguments: list[str]) -> int:
     """On sources: look at the containers of ``{"host", "moves", "repository"}``, and put on the storage what
     their targets create them from."""
 
-    def one(move: JsonObject, document: JsonObject) -> None:
+    def one(move: Move, document: JsonObject) -> None:
         from relocate_proxy.host import source
 
-        if move["source"] == document["host"] and "recovers" not in move:
-            source.offer(move["id"], move["container"], move["vip"], document["repository"])
+        if move.source == document["host"] and not move.recovers:
+            source.offer(move.id, move.container, move.vip, document["repository"])
 
     return _step(one)
 
@@ -58,13 +63,13 @@ def offer(arguments: list[str]) -> int:
 def arm(arguments: list[str]) -> int:
     """On both: prepare the dump, with the layer's first copy, and the restore."""
 
-    def one(move: JsonObject, document: JsonObject) -> None:
+    def one(move: Move, document: JsonObject) -> None:
         from relocate_proxy.host import source, target
 
-        if move["target"] == document["host"]:
-            target.arm(move["id"], move["container"], move["vip"], move.get("recovers"))
-        elif "recovers" not in move:
-            source.arm(move["id"])
+        if move.target == document["host"]:
+            target.arm(move.id, move.container, move.vip, move.recovers)
+        elif not move.recovers:
+            source.arm(move.id)
 
     return _step(one)
 
@@ -72,22 +77,25 @@ def arm(arguments: list[str]) -> int:
 def fill(arguments: list[str]) -> int:
     """On targets: apply the layer's first copy."""
 
-    def one(move: JsonObject, document: JsonObject) -> None:
+    def one(move: Move, document: JsonObject) -> None:
         from relocate_proxy.host import target
 
-        if move["target"] == document["host"]:
-            target.fill(move["id"])
+        if move.target == document["host"]:
+            target.fill(move.id)
 
     return _step(one)
 
 
-def _step(act: Callable[[JsonObject, JsonObject], None]) -> int:
+def _step(act: Callable[[Move, JsonObject], None]) -> int:
     """One step of arming, for this host's share of the moves."""
+    from relocate_proxy.protocol import shapes
+    from relocate_proxy.protocol.move import Move
+
     document = _read()
     mine = [move for move in document["moves"] if document["host"] in (move["source"], move["target"])]
 
     def one(move: JsonObject) -> JsonObject:
-        act(move, document)
+        act(shapes.read(Move, move), document)
         return {}
 
     return _print({"results": _each(mine, one)})
@@ -193,6 +201,45 @@ def enrol(arguments: list[str]) -> int:
     return _print({"enrolled": enrolment.enrol(vips)})
 
 
+def guard(arguments: list[str]) -> int:
+    """On a host, before its first container runs: what keeps containers from the fleet's own services."""
+    from relocate_proxy.kernel import vips
+
+    vips.guard()
+    return 0
+
+
+def left(arguments: list[str]) -> int:
+    """What our runc says of a container that has ended."""
+    from relocate_proxy.host import enrolment
+
+    return _of_container(arguments, enrolment.left)
+
+
+def back(arguments: list[str]) -> int:
+    """What our runc says of a container that starts again."""
+    from relocate_proxy.host import enrolment
+
+    return _of_container(arguments, enrolment.back)
+
+
+def readmit(arguments: list[str]) -> int:
+    """What the unit runs that `back` starts."""
+    from relocate_proxy.host import enrolment
+
+    return _of_container(arguments, enrolment.readmit)
+
+
+def _of_container(arguments: list[str], act: Callable[[str], None]) -> int:
+    from relocate_proxy.host import enrolment
+
+    (container,) = arguments
+    if not enrolment.CONTAINER.match(container):
+        raise ValueError(f"{container[:80]!r} is not the id of a container")
+    act(container)
+    return 0
+
+
 def survey(arguments: list[str]) -> int:
     """C, N, S, capacity and containers of this host."""
     from relocate_proxy.survey import survey as module
@@ -242,6 +289,10 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
         remembered,
         publish,
         enrol,
+        guard,
+        left,
+        back,
+        readmit,
         survey,
         agent,
         thaw,

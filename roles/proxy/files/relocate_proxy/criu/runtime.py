@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from relocate_proxy import paths
+from relocate_proxy.criu.terminal import Terminal
 from relocate_proxy.kernel import links
 from relocate_proxy.kernel.priority import be_prompt
 
@@ -44,6 +45,7 @@ class Call:
     bundle: Path
     pid_file: Path
     log: Path | None
+    console: Path | None = None
 
 
 VERBS = {
@@ -72,7 +74,7 @@ def parse(arguments: list[str]) -> Call:
     def option(words: list[str], name: str) -> str:
         return words[words.index(name) + 1] if name in words else ""
 
-    log = option(before, "--log")
+    log, console = option(before, "--log"), option(after, "--console-socket")
     return Call(
         globals=before,
         verb=arguments[at],
@@ -80,6 +82,7 @@ def parse(arguments: list[str]) -> Call:
         bundle=Path(option(after, "--bundle") or "."),
         pid_file=Path(option(after, "--pid-file") or "/dev/null"),
         log=Path(log) if log else None,
+        console=Path(console) if console else None,
     )
 
 
@@ -132,10 +135,11 @@ def create(call: Call, directory: Path) -> int:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(directory / "keeper.sock"))
     listener.listen()
+    terminal = Terminal(call.console, directory / "console.sock") if call.console else None
     if os.fork() == 0:
         os.close(read_end)
         try:
-            Keeper(call, directory, config, listener).run(write_end)
+            Keeper(call, directory, config, listener, terminal).run(write_end)
         except Exception as error:
             (directory / "keeper.error").write_text(f"{type(error).__name__}: {error}\n")
         os._exit(0)
@@ -171,20 +175,30 @@ def _environment(hook: dict[str, Any]) -> dict[str, str]:
 
 
 class Keeper:
-    """Outlives `create`, keeps the container's standard streams, owns the holder, and runs `runc
-    restore`."""
+    """Outlives `create`, keeps the container's standard streams, owns the holder, and runs `runc restore`; of
+    a container with a terminal it is the terminal's carrier then."""
 
-    def __init__(self, call: Call, directory: Path, config: dict[str, Any], listener: socket.socket) -> None:
+    def __init__(
+        self,
+        call: Call,
+        directory: Path,
+        config: dict[str, Any],
+        listener: socket.socket,
+        terminal: Terminal | None,
+    ) -> None:
         self.call = call
         self.directory = directory
         self.config = config
         self.listener = listener
+        self.terminal = terminal
         self.order = json.loads((directory / "order.json").read_text())
         self.holder = 0
         self.holder_reaped = False
 
     def run(self, report: int) -> None:
         os.setsid()
+        if self.terminal:
+            _hold_no_pipe()
         be_prompt()  # the window waits for the holder's end and for runc
         self.holder = self._hold()
         os.write(report, str(self.holder).encode())
@@ -197,6 +211,9 @@ class Keeper:
             self._seem_to_exit()
         with contextlib.suppress(OSError):
             connection.sendall((reason or "ok").encode() + b"\n")
+        connection.close()
+        if self.terminal and not reason:
+            self.terminal.relay()
 
     def _hold(self) -> int:
         """Fork the holder: it dies with the keeper, in the container's cgroup, in a network namespace of
@@ -250,6 +267,8 @@ class Keeper:
             "--work-path",
             self.order["work"],
         ]
+        if self.terminal:
+            command += ["--console-socket", str(self.terminal.place)]
         command += ["--tcp-established", self.call.container]
         environment = dict(os.environ, PATH=f"{paths.BIN}:{paths.SYSTEM_PATH}")
         environment |= {"RELOCATE_SOCKET": self.order["socket"], "RELOCATE_PID": str(self.holder)}
@@ -290,6 +309,14 @@ class Keeper:
         holder's end was ours to reap."""
         if self.holder_reaped:
             ghost(self.holder)
+
+
+def _hold_no_pipe() -> None:
+    """With a terminal the standard streams are containerd's own, which waits for their end."""
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for standard in range(3):
+        os.dup2(nothing, standard)
+    os.close(nothing)
 
 
 def cgroup_directory(cgroups_path: str) -> Path:

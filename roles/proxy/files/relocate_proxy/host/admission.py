@@ -9,6 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from relocate_proxy import engine
+from relocate_proxy.belongings import networks
+from relocate_proxy.belongings.networks import Network
+from relocate_proxy.belongings.volumes import Volumes
 from relocate_proxy.engine import NotFoundError
 from relocate_proxy.protocol import shapes
 from relocate_proxy.protocol.messages import RestartPolicy
@@ -22,13 +25,6 @@ IMAGE = re.compile(
 )  # as `push` says it
 IMAGE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@\[\]-]{0,511}\Z")
 DESCRIPTOR = re.compile(r"[\x20-\x7e]{0,4096}\Z")
-# What the engine calls Config; whatever else it finds beside it, such as a second hostconfig, it would read.
-_CONFIG = """
-ArgsEscaped AttachStderr AttachStdin AttachStdout Cmd Domainname Entrypoint Env ExposedPorts Healthcheck
-Hostname Image Labels MacAddress NetworkDisabled OnBuild OpenStdin Shell StdinOnce StopSignal
-StopTimeout Tty User Volumes WorkingDir
-"""
-CONFIG = frozenset(_CONFIG.split())
 ENDPOINT = "com.docker.network.endpoint."
 
 
@@ -58,29 +54,55 @@ def admitted(
     name = _text(said, "name", NAME)
     if name != container:
         raise SpecificationError(f"it is of a container {name}, not of {container}")
-    config, host, networks = (_object(said, key) for key in ("config", "host_config", "networks"))
+    config, host, attached = (_object(said, key) for key in ("config", "host_config", "networks"))
     descriptors = said.get("descriptors")
     if not isinstance(descriptors, list) or len(descriptors) > 8:
         raise SpecificationError("it has no list of descriptors")
     if not all(isinstance(each, str) and DESCRIPTOR.match(each) for each in descriptors):
         raise SpecificationError("one of its descriptors is no word")
-    if foreign := networks.keys() - bridges:
+    brought, belongings = _belongings(said)
+    if foreign := attached.keys() - bridges - {each.name for each in brought}:
         raise SpecificationError(f"this host has no bridge network {min(foreign)[:60]!r}")
-    document = {"Config": config, "HostConfig": host, "NetworkSettings": {"Networks": networks}}
-    for reason, _ in preflight.specified(document, permits, driver_of):
+    document = {"Config": config, "HostConfig": host, "NetworkSettings": {"Networks": attached}}
+    named = {each.name for each in belongings.carried} | {each.name for each in belongings.shared}
+    known = confinement.travelling(
+        named - {""}, driver_of
+    )  # `belongings.volumes` sees to it that they are these
+    for reason, _ in preflight.specified(document, permits, known):
         raise SpecificationError(reason)
-    if host.get("NetworkMode") not in (None, "", "default", "bridge", *networks):
+    if host.get("NetworkMode") not in (None, "", "default", "bridge", *attached):
         raise SpecificationError(f"its network mode {host['NetworkMode']!r:.60} is none of its networks")
     _check_policy(host)
     return {
         "name": name,
         "image": _text(said, "image", IMAGE),
         "image_name": _text(said, "image_name", IMAGE_NAME),
-        "config": {key: value for key, value in config.items() if key in CONFIG},
-        "host_config": confinement.kept(host),
-        "networks": {network: _endpoint(settings) for network, settings in networks.items()},
+        "config": confinement.kept(config, confinement.CONFIG),
+        "host_config": confinement.kept(host, confinement.HOST),
+        "networks": {network: _endpoint(settings) for network, settings in attached.items()},
         "descriptors": descriptors,
+        "bridges": said.get("bridges", []),
+        "volumes": said.get("volumes", {}),
+        "attached": _attached(said, attached),
     }
+
+
+def _belongings(said: JsonObject) -> tuple[list[Network], Volumes]:
+    """What it brings along; older configurations know of nothing."""
+    try:
+        return networks.read(said.get("bridges", [])), shapes.read(Volumes, said.get("volumes", {}))
+    except shapes.ShapeError as error:
+        raise SpecificationError(f"of what it brings along {error}") from None
+
+
+def _attached(said: JsonObject, attached: JsonObject) -> list[str]:
+    """Its networks, that of its way out first."""
+    found = said.get("attached", list(attached))
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise SpecificationError("it has no list of its networks")
+    if sorted(found) != sorted(attached):
+        raise SpecificationError("the list of its networks is not of these")
+    return found
 
 
 def _check_policy(host: JsonObject) -> None:

@@ -29,7 +29,7 @@ from relocate_proxy.protocol.messages import (
     Restore,
     Thaw,
 )
-from relocate_proxy.protocol.words import Answer, Party
+from relocate_proxy.protocol.words import Party
 
 Inbox = queue.SimpleQueue[Request]
 
@@ -81,22 +81,22 @@ class SourceSide:
                 self.window = self.window or source.Window(relocation, deadline, peer, verify)
                 be_prompt()
                 facts = self.window.facts
-                yield messages.Ready(facts.configuration, facts.address)
-            case Freeze(new_ip):
+                yield messages.Ready(facts.configuration, facts.address, facts.others)
+            case Freeze():
                 if self.window is None:
                     raise source.SourceError("freeze without ready: the agent was restarted")
-                yield self.window.dumped or self._freeze(self.window, new_ip)
+                yield self.window.dumped or self._freeze(self.window, question)
                 yield messages.Digested(self.window.digest())
             case Thaw():
-                yield AFTER_THAW[source.answer_thaw(relocation)]
+                yield source.answer_thaw(relocation)
             case Destroy(recovers):
                 source.destroy(recovers or relocation)
                 yield messages.Destroyed()
 
-    def _freeze(self, window: source.Window, new_ip: str) -> messages.Dumped:
+    def _freeze(self, window: source.Window, question: Freeze) -> messages.Dumped:
         self._refuse_decided()
         try:
-            return window.freeze(new_ip)
+            return window.freeze((question.new_ip, *question.others))
         except Exception:
             window.undo()
             raise
@@ -104,13 +104,6 @@ class SourceSide:
     def _refuse_decided(self) -> None:
         if self.record.decision is not None:
             raise source.SourceError("this relocation was decided already")
-
-
-AFTER_THAW: dict[Answer, Reply] = {
-    Answer.THAWED: messages.Thawed(),
-    Answer.STORED: messages.Stored(),
-    Answer.GONE: messages.Gone(),
-}
 
 
 class TargetSide:
@@ -127,7 +120,8 @@ class TargetSide:
             case GetReady():
                 self.window = self.window or target.Window(self.relocation)
                 be_prompt()
-                yield messages.Ready(self.window.facts.configuration, self.window.facts.address)
+                facts = self.window.facts
+                yield messages.Ready(facts.configuration, facts.address, facts.others)
             case Restore():
                 self.restored = self.restored or self._restore(question)
                 yield self.restored
@@ -150,8 +144,11 @@ class TargetSide:
     def _restore(self, question: Restore) -> messages.Restored:
         self.window = self.window or target.Window(self.relocation)
         self.window.peer = question.peer
-        dumped = question.dumped or self.window.stored()
-        return self.window.restore(dumped, question.seconds, question.verify and question.dumped is not None)
+        if question.dumped is not None:
+            return self.window.restore(question.dumped, question.seconds, question.verify)
+        if question.voted is None:
+            raise target.TargetError("host0 has no record of what was dumped")
+        return self.window.restore_stored(question.voted, question.seconds, question.verify)
 
 
 def serve() -> int:

@@ -45,8 +45,19 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True)
+class Volume:
+    """One that travels, where it lies on this host; one that is anonymous goes with its container."""
+
+    path: str
+    name: str
+    anonymous: bool
+    first: Packed | None = None  # the first copy
+
+
+@dataclass(frozen=True)
 class SourceFacts:
-    """What a source knows of the container that is to leave. ``link``: the host's end of its cable."""
+    """What a source knows of the container that is to leave. ``address``: by which it is reached and sends,
+    ``others``: in its other networks; ``links``: the host's ends of its cables."""
 
     container: str
     vip: str
@@ -56,13 +67,16 @@ class SourceFacts:
     cgroup: str
     rootfs: str
     sandbox: str
-    link: str
+    links: tuple[str, ...]
+    others: tuple[str, ...] = ()
     lazy: bool = False
     configuration: str = ""  # digest of what the target creates from
     layer: Packed | None = None  # the first copy
+    volumes: tuple[Volume, ...] = ()
     log_bytes: int = 0
     fired_at: float = 0.0
     restart_policy: RestartPolicy | None = None  # the tenant's, while ours is in its place
+    key: str = ""  # of the seal on the vote: whoever may write the storage has it not
 
 
 @dataclass(frozen=True)
@@ -77,9 +91,12 @@ class TargetFacts:
     restart_policy: RestartPolicy
     configuration: str = ""
     layer: Packed | None = None
+    volumes: tuple[Volume, ...] = ()
     rootfs: str = ""
     namespace: str = ""
     address: str = ""
+    others: tuple[str, ...] = ()  # its addresses in other networks
+    interfaces: tuple[str, ...] = ()  # the container's ends of all its cables
     waiter: int = 0
     engine: tuple[int, ...] = ()
 
@@ -168,19 +185,22 @@ class SourceRecord(Record[SourceFacts]):
         """Whether `note_frozen` was called in this boot."""
         return (self.run / "frozen").exists()
 
-    def write_snapshot(self, snapshot: Snapshot) -> None:
-        """What the first copy of the layer has seen."""
+    def write_snapshot(self, snapshot: Snapshot, volume: int | None = None) -> None:
+        """What the first copy of the layer, or of a volume, has seen."""
         seen = {path: [inode, sorted(names)] for path, (inode, names) in snapshot.directories.items()}
         document = {"taken_at": snapshot.taken_at, "directories": seen, "opaque": sorted(snapshot.opaque)}
-        write(self.run / "snapshot.json", document)
+        write(self._snapshot(volume), document)
 
-    def read_snapshot(self) -> Snapshot:
+    def read_snapshot(self, volume: int | None = None) -> Snapshot:
         """What `write_snapshot` wrote. Raises KeyError without one."""
-        stored = read(self.run / "snapshot.json")
+        stored = read(self._snapshot(volume))
         directories = {
             path: (inode, frozenset(names)) for path, (inode, names) in stored["directories"].items()
         }
         return Snapshot(stored["taken_at"], directories, frozenset(stored["opaque"]))
+
+    def _snapshot(self, volume: int | None) -> Path:
+        return self.run / ("snapshot.json" if volume is None else f"snapshot-{volume}.json")
 
     def decide(self, decision: Decision) -> bool:
         """Take the one decision: the first caller wins, whoever it is; True if it now stands so.

@@ -1,7 +1,7 @@
 """The source's side of a relocation: arm, freeze and dump, thaw, destroy. Every step may be repeated."""
 
 import importlib
-import json
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from relocate_proxy import engine, paths
+from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu import pages
 from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import enrolment
-from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, unfired, write
+from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.kernel import flows, links, logs, shell, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
-from relocate_proxy.protocol.messages import Dumped
-from relocate_proxy.protocol.words import Answer
+from relocate_proxy.protocol import shapes
+from relocate_proxy.protocol.messages import Dumped, Gone, Stored, Thawed, Vote
 from relocate_proxy.storage import images, layer, shared
-from relocate_proxy.storage.shared import StorageArea, Vote
+from relocate_proxy.storage.shared import StorageArea
 from relocate_proxy.survey import holdings, preflight, surroundings
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
@@ -45,7 +46,8 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
     """Look whether the container can leave, and put its image into the repository and its configuration on
     the storage, from which the target creates it.
 
-    The container is not touched. Raises SourceError, StorageError or EngineError; then nothing of it is open.
+    The container is not touched. Raises SourceError, NetworkError, StorageError or EngineError; then nothing
+    of it is open.
     """
     shared.require()
     for stale in unfired(SourceRecord, container):
@@ -57,9 +59,14 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
         area.create()
         record.write(facts, Stage.ARMING)
         specification = engine.specification(document, engine.push(document["Image"], repository))
+        specification["attached"] = _names(facts, document)
+        specification["bridges"] = networks.of_container(document)
+        belongings = volumes.of_container(document)
+        specification["volumes"] = shapes.write(belongings)
         specification["descriptors"] = engine.runc_state(facts.container_id)["external_descriptors"]
         configuration = area.write_configuration(specification)
         log_bytes = area.copy_log(engine.log_file(facts.container_id), 0)
+        facts = replace(facts, volumes=_volumes(document, belongings))
         record.write(replace(facts, configuration=configuration, log_bytes=log_bytes), Stage.ARMING)
     except Exception:
         _give_up(relocation)
@@ -67,7 +74,7 @@ def offer(relocation: str, container: str, vip: str, repository: str) -> None:
 
 
 def arm(relocation: str) -> None:
-    """Copy the writable layer ahead and park a dump of the container in front of CRIU.
+    """Copy the writable layer and the volumes ahead and park a dump of the container in front of CRIU.
 
     After `offer`. Raises SourceError, EngineError or OSError; then nothing is left armed.
     """
@@ -80,13 +87,28 @@ def arm(relocation: str) -> None:
         found, snapshot = layer.changes(upper, layer.Snapshot())
         packed = layer.pack(upper, found, area.layer(0), frozen=False)
         record.write_snapshot(snapshot)
+        copied = tuple(_copy(record, area, number, each) for number, each in enumerate(facts.volumes))
         _park(record, facts, area)
         if record.decision is not None:  # by `recover`, which did not know how far this would come
             raise SourceError("called off while it was being prepared")
-        record.write(replace(facts, layer=packed), Stage.ARMED)
+        record.write(replace(facts, layer=packed, volumes=copied), Stage.ARMED)
     except Exception:
         _give_up(relocation)
         raise
+
+
+def _volumes(inspect: dict[str, Any], wanted: volumes.Volumes) -> tuple[Volume, ...]:
+    found = volumes.travelling(inspect, wanted)
+    return tuple(Volume(here.path, here.name, here.anonymous) for here in found)
+
+
+def _copy(record: SourceRecord, area: StorageArea, number: int, volume: Volume) -> Volume:
+    """The first copy of a volume."""
+    tree = Path(volume.path)
+    found, snapshot = layer.changes(tree, layer.Snapshot(), plain=True)
+    packed = layer.pack(tree, found, area.volume(number, 0), frozen=False)
+    record.write_snapshot(snapshot, number)
+    return replace(volume, first=packed)
 
 
 def _give_up(relocation: str) -> None:
@@ -108,19 +130,31 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
     identity, pid = document["Id"], document["State"]["Pid"]
     state = engine.runc_state(identity)
     _refuse_held(state["cgroup_paths"][""])
-    network = next(iter(document["NetworkSettings"]["Networks"].values()))
+    attached = document["NetworkSettings"]["Networks"]
+    names = networks.ranked(attached, networks.internal(engine.networks()))
+    if len(names) < len(attached):
+        raise SourceError("it has no address in one of its networks: start it again")
+    address, *others = (attached[name]["IPAddress"] for name in names)
     return SourceFacts(
         container=container,
         vip=vip,
         container_id=identity,
         pid=pid,
-        address=network["IPAddress"],
+        address=address,
+        others=tuple(others),
         cgroup=state["cgroup_paths"][""],
         rootfs=state["config"]["rootfs"],
         sandbox=document["NetworkSettings"]["SandboxKey"],
-        link=_host_link(pid),
+        links=_links(document, names),
         lazy=pages.wanted(document["Config"].get("Labels") or {}),
+        key=secrets.token_hex(32),
     )
+
+
+def _names(facts: SourceFacts, inspect: dict[str, Any]) -> list[str]:
+    """Its networks in the order of its addresses."""
+    names = {each["IPAddress"]: name for name, each in inspect["NetworkSettings"]["Networks"].items()}
+    return [names[address] for address in (facts.address, *facts.others)]
 
 
 def _refuse_held(cgroup: str) -> None:
@@ -129,18 +163,21 @@ def _refuse_held(cgroup: str) -> None:
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
 
 
-def _host_link(pid: int) -> str:
-    """Name of the host's end of the container's eth0, which must be a port of a bridge. Raises SourceError:
-    whoever may configure the container's network can make it look like anything."""
-    inside = json.loads(
-        shell.run(["nsenter", "--target", str(pid), "--net", "ip", "-json", "link", "show", "dev", "eth0"])
-    )
-    links = json.loads(shell.run(["ip", "-json", "link", "show", "type", "veth"]))
-    peer = inside[0].get("link_index")
-    link = next((each for each in links if each["ifindex"] == peer), None)
-    if link is None or not link.get("master"):
-        raise SourceError("its eth0 is not on a bridge of this host: attach it to a bridge network")
-    return str(link["ifname"])
+def _links(document: dict[str, Any], names: list[str]) -> tuple[str, ...]:
+    """Names of the host's ends of its cables to the bridges of these networks. Raises SourceError."""
+    settings, known = document["NetworkSettings"], {each["Id"]: each for each in engine.networks()}
+    found = []
+    for name in names:
+        network = known.get(settings["Networks"][name]["NetworkID"])
+        if network is None:
+            raise SourceError(f"its network {name} is no bridge of this host: attach it to a bridge network")
+        try:
+            found.append(links.of_container(settings["SandboxKey"], engine.bridge(network)))
+        except (links.LinkError, shell.ToolError, OSError) as error:
+            raise SourceError(
+                f"{error}: it has changed its network itself; start it again, without NET_ADMIN"
+            ) from None
+    return tuple(found)
 
 
 def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
@@ -186,12 +223,12 @@ class Window:
         self.dump = Parked.wait_for(self.record.socket, 1.0)
         self.deadline = time.monotonic() + deadline - WATCHDOG_SLACK_SECONDS
         self.snapshot = self.record.read_snapshot()
+        self.snapshots = [self.record.read_snapshot(number) for number, _ in enumerate(self.facts.volumes)]
         self.upper = engine.upper_dir(facts.rootfs)
         self.verify = verify
         self.follower = images.Follower(self.area.images)
         self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
         self.frozen = False
-        self.layer: layer.Packed | None = None
         self.dumped: Dumped | None = None
         self.images = ""
         importlib.import_module("pycriu.images.fdinfo_pb2")  # so that the rewrite in the window need not
@@ -199,14 +236,17 @@ class Window:
         watchdog = ["/usr/sbin/relocate-proxy", "thaw", relocation]
         units.start_after(units.name(relocation, "watchdog"), deadline, watchdog)
 
-    def freeze(self, new_address: str) -> Dumped:
-        """Freeze, cut the link, dump, write the new address, take the layer's last changes, vote.
+    def freeze(self, new: tuple[str, ...]) -> Dumped:
+        """Freeze, cut the links, dump, write the new addresses, take the layer's last changes, vote.
 
-        The link is cut after the freeze: an answer that it swallowed would be sent again by the copy's
+        The links are cut after the freeze: an answer that it swallowed would be sent again by the copy's
         kernel, but only after a second.
 
         Raises SourceError when any of it fails or the deadline has passed; the caller answers `failed`.
         """
+        old = (self.facts.address, *self.facts.others)
+        if len(old) != len(new):
+            raise SourceError(f"the target is in {len(new)} networks, not in {len(old)}")
         watch = Stopwatch()
         # No new ones come: the gateway holds them.
         _await_none(self.sockets.waiting, WAITING, WAITING_SECONDS)
@@ -214,7 +254,8 @@ class Window:
         self._freeze_cgroup()
         _await_none(self.sockets.waiting, WAITING, 0.0)
         watch.lap("freeze")
-        links.set_link(self.facts.link, up=False)
+        for link in self.facts.links:
+            links.set_link(link, up=False)
         watch.lap("cut")
         if self.pages:
             self.dump.send("pages={}:{}".format(*self.pages))
@@ -238,32 +279,38 @@ class Window:
         watch.phases(self.dump.seen)
         if beside.error:
             raise SourceError(beside.error)
-        images.rewrite_address(self.area.images / "files.img", self.facts.address, new_address)
+        images.rewrite_addresses(self.area.images / "files.img", dict(zip(old, new, strict=True)))
         watch.lap("rewrite")
         if not self.record.decide(Decision.VOTED):
             raise SourceError("the deadline passed and the container was thawed")
         assert self.facts.restart_policy is not None
-        self.layer = beside.layer
         self.dumped = Dumped(
             old_ip=self.facts.address,
-            new_ip=new_address,
+            new_ip=new[0],
+            others=new[1:],
             carried=beside.flows,
             restart_policy=self.facts.restart_policy,
             layer=beside.layer,
+            volumes=tuple(beside.volumes),
             pages=self.pages[1] if self.pages else None,
             laps=watch.laps,
             spans=watch.spans,
         )
-        self.area.write_vote(Vote(self.dumped))
+        self._write_vote(self.dumped)
         return self.dumped
 
     def digest(self) -> str:
         """Of the images and of the layer; the other half of the vote. Empty if nobody is to compare."""
         assert self.dumped is not None
         if self.verify and not self.images:
-            self.images = self.area.digest([self.facts.layer, self.layer], self.follower.digests())
-            self.area.write_vote(Vote(self.dumped, self.images))
+            first = [self.facts.layer, *(volume.first for volume in self.facts.volumes)]
+            copies = [*first, self.dumped.layer, *self.dumped.volumes]
+            self.images = self.area.digest(copies, self.follower.digests())
+            self._write_vote(self.dumped)
         return self.images
+
+    def _write_vote(self, dumped: Dumped) -> None:
+        self.area.write_vote(Vote(self.facts.configuration, dumped, self.images), self.facts.key)
 
     def undo(self) -> None:
         """Go on after a freeze that failed; what another agent's thaw has forgotten is known here. It cannot
@@ -297,11 +344,12 @@ class Window:
 
 
 class _Beside:
-    """What runs on the other core while CRIU dumps: the layer's last changes, the flows, the log."""
+    """What runs on the other core while CRIU dumps: the last changes of files, the flows, the log."""
 
     def __init__(self, window: Window, watch: Stopwatch) -> None:
         self.window, self.watch = window, watch
         self.layer: layer.Packed | None = None  # nothing changed
+        self.volumes: list[layer.Packed | None] = []
         self.flows = ""
         self.error = ""
 
@@ -318,12 +366,22 @@ class _Beside:
         with self.watch.beside("closed"):
             _await_none(window.sockets.closed, CLOSED, 0.0)
         with self.watch.beside("layer"):
-            found, _ = layer.changes(window.upper, window.snapshot)
+            mapped = layer.written_in_place(Path(facts.cgroup, "cgroup.procs").read_text().split())
+            found, _ = layer.changes(window.upper, window.snapshot, mapped=mapped)
             if found:
                 self.layer = layer.pack(window.upper, found, window.area.layer(1))
+        if facts.volumes:
+            with self.watch.beside("volumes"):
+                self.volumes = [self._changed(number, mapped) for number, _ in enumerate(facts.volumes)]
         with self.watch.beside("flows"):
             self.flows = window.area.write_flows(flows.flows_of(facts.address, facts.vip))
         window.area.copy_log(engine.log_file(facts.container_id), 1, facts.log_bytes)
+
+    def _changed(self, number: int, mapped: frozenset[int]) -> layer.Packed | None:
+        """The last changes of one volume."""
+        tree = Path(self.window.facts.volumes[number].path)
+        found, _ = layer.changes(tree, self.window.snapshots[number], plain=True, mapped=mapped)
+        return layer.pack(tree, found, self.window.area.volume(number, 1)) if found else None
 
 
 def _await_none(count: Callable[[], int], which: str, seconds: float) -> None:
@@ -354,6 +412,12 @@ def _held_by_us(record: SourceRecord, facts: SourceFacts) -> SourceFacts:
         raise SourceError("its tenant has paused it")
     if document["Name"].lstrip("/") != facts.container:
         raise SourceError(f"its tenant has renamed it to {document['Name'].lstrip('/')}")
+    users = volumes.users() if facts.volumes else {}
+    for volume in facts.volumes:
+        if others := users.get(volume.name, {}).keys() - {facts.container_id}:
+            raise SourceError(
+                f"container {users[volume.name][min(others)]} has its volume {volume.name} since"
+            )
     fired = replace(facts, restart_policy=engine.policy_of(document), fired_at=time.time())
     record.write(fired, Stage.FIRED)
     engine.hold_policy(facts.container_id)
@@ -419,7 +483,8 @@ def _unfreeze(facts: SourceFacts) -> None:
     freezer = Path(facts.cgroup, "cgroup.freeze")
     with suppress(OSError):
         freezer.write_text("0")
-        links.set_link(facts.link, up=True)
+        for link in facts.links:
+            links.set_link(link, up=True)
         try:
             paused = engine.inspect(facts.container_id, ENGINE_SECONDS)["State"]["Paused"]
         except engine.EngineError:
@@ -436,41 +501,41 @@ def _await_last_page(relocation: str) -> None:
     pages.withdraw(relocation)
 
 
-def _vote(area: StorageArea) -> Vote | None:
-    """Raises SourceError without the storage, or when it cannot be read."""
+def _vote(area: StorageArea, key: str) -> Vote | None:
+    """Raises SourceError without the storage, or when it cannot be read; StorageError when it is not ours."""
     if not area.is_there:
         raise SourceError("the shared storage, which may have the container, is not here")
     try:
-        return area.read_vote()
+        return area.read_vote(key)
     except ValueError as error:
         raise SourceError(f"the vote on the shared storage: {error}") from None
 
 
-def answer_thaw(relocation: str) -> Answer:
+def answer_thaw(relocation: str) -> Thawed | Stored | Gone:
     """Thaw for the coordinator and say what became of the container: thawed (it goes on, or is as its tenant
     has left it), stored (only in the image) or gone (with this host's power).
 
-    Raises SourceError or EngineError when that cannot be told now.
+    Raises SourceError, StorageError or EngineError when that cannot be told now.
     """
     record = SourceRecord(relocation)
     facts = record.read()
     if facts is None:
-        return Answer.THAWED
+        return Thawed()
     if _alive(facts):
         try:
             thaw(relocation)
         except engine.EngineError as error:  # it lives, and `settle` gives the engine its part back
             logs.of(relocation).warning("not settled here yet: %s", error)
-        return Answer.THAWED
+        return Thawed()
     if facts.restart_policy is None or _exit_code(facts) is None:
         thaw(relocation)
-        return Answer.THAWED
-    vote = _vote(StorageArea(relocation))
+        return Thawed()
+    vote = _vote(StorageArea(relocation), facts.key)
     if vote is not None and vote.dumped.pages is None:
-        return Answer.STORED
+        return Stored(vote)
     rebooted = record.rebooted
     thaw(relocation)
-    return Answer.GONE if rebooted else Answer.THAWED
+    return Gone() if rebooted else Thawed()
 
 
 def destroy(relocation: str) -> None:
@@ -488,8 +553,11 @@ def destroy(relocation: str) -> None:
     if facts.lazy:
         _await_last_page(relocation)
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
-    flows.forget_flows(facts.address)
+    for address in (facts.address, *facts.others):
+        flows.forget_flows(address)
     engine.remove(facts.container_id)
+    volumes.leave(volume.name for volume in facts.volumes if not volume.anonymous)
+    networks.sweep()
     vips.disown(facts.address, facts.vip)
     units.stop(units.name(relocation, "dump"))
     record.forget()

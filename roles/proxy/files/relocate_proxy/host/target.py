@@ -1,27 +1,29 @@
 """The target's side of a relocation: arm, restore up to the vote, commit, own, destroy, settle. Every step
 may be repeated."""
 
-import ipaddress
 import json
 import shutil
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from relocate_proxy import engine, paths
+from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu.parked import Parked, ParkedError
-from relocate_proxy.host import admission, enrolment
-from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, unfired, write
+from relocate_proxy.host import admission, endpoints, enrolment
+from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
-from relocate_proxy.kernel import flows, logs, shell, units, vips
-from relocate_proxy.protocol.messages import Dumped, Restored
+from relocate_proxy.kernel import flows, logs, units, vips
+from relocate_proxy.protocol import shapes
+from relocate_proxy.protocol.messages import Dumped, Restored, Vote
 from relocate_proxy.storage import images, layer, shared, tar
-from relocate_proxy.storage.shared import StorageArea, StorageError, Vote
+from relocate_proxy.storage.shared import StorageArea
 
 ARM_SECONDS = 180.0  # a slow engine; what fails is noticed at once
 RESUME_SECONDS = 10.0
@@ -40,7 +42,7 @@ def arm(relocation: str, container: str, vip: str, recovers: str | None = None) 
 
     After the source's `offer`, whose configuration it reads and judges for itself; or of a container of which
     only the images of the relocation ``recovers`` are left. Raises TargetError, SpecificationError,
-    StorageError, EngineError or OSError; nothing of it is left here then.
+    NetworkError, VolumeError, StorageError, EngineError or OSError; nothing of it is left here then.
     """
     shared.require()
     area = StorageArea(recovers or relocation)
@@ -56,22 +58,38 @@ def arm(relocation: str, container: str, vip: str, recovers: str | None = None) 
         facts = TargetFacts(
             container=name,
             vip=vip,
-            container_id=engine.create(specification),
+            container_id="",
             storage=recovers or relocation,
             restart_policy=engine.policy_of(specification["host_config"]),
             configuration=configuration,
         )
+        TargetRecord(relocation).write(facts, Stage.ARMING)  # ahead of what `destroy` then finds
+        facts = _create(relocation, facts, specification)
         TargetRecord(relocation).write(facts, Stage.ARMING)
-        _prepare(TargetRecord(relocation), facts, specification["descriptors"], area)
+        _prepare(TargetRecord(relocation), facts, specification, area)
     except Exception:
         destroy(relocation)
         raise
 
 
-def fill(relocation: str) -> None:
-    """Apply the first copy of the writable layer to the container that `arm` has created.
+def _create(relocation: str, facts: TargetFacts, specification: dict[str, Any]) -> TargetFacts:
+    """The container, with what it brings along. Raises EngineError, VolumeError, NetworkError, ShapeError."""
+    bridges = networks.read(specification.get("bridges", []))  # older configurations have neither
+    belongings = shapes.read(volumes.Volumes, specification.get("volumes", {}))
+    volumes.make(relocation, belongings)
+    with networks.arranged(relocation, bridges):
+        identity = engine.create(specification)
+    created = replace(facts, container_id=identity)
+    TargetRecord(relocation).write(created, Stage.ARMING)
+    found = volumes.created(engine.inspect(identity), belongings)
+    here = tuple(Volume(each.path, each.name, each.anonymous) for each in found)
+    return replace(created, volumes=here)
 
-    After the source's `arm`, which writes it. Raises TargetError or OSError; then nothing is left of it here.
+
+def fill(relocation: str) -> None:
+    """Apply the first copies of the writable layer and the volumes to the container that `arm` has created.
+
+    After the source's `arm`, which writes them. Raises TargetError or OSError; nothing of it is left then.
     """
     record = TargetRecord(relocation)
     facts = record.read()
@@ -80,9 +98,8 @@ def fill(relocation: str) -> None:
     try:
         area = StorageArea(facts.storage)
         packed = layer.unpack(area.layer(0), Path(facts.rootfs))
-        facts = replace(facts, layer=packed)
-        if facts.storage != relocation:
-            _take_over(area, facts)
+        filled = tuple(_fill(area, number, volume) for number, volume in enumerate(facts.volumes))
+        facts = replace(facts, layer=packed, volumes=filled)
         if record.read() is None:
             raise TargetError("called off while it was being prepared")
         record.write(facts, Stage.ARMED)
@@ -91,34 +108,31 @@ def fill(relocation: str) -> None:
         raise
 
 
-def _take_over(area: StorageArea, facts: TargetFacts) -> None:
-    """Make complete images, written for a target that never ran them, ready for this one's address."""
-    vote = _stored_vote(area)
-    layers = [facts.layer, vote.dumped.layer]
-    if vote.images and area.digest(layers) != vote.images:
-        raise TargetError("the stored images are not what was dumped")
-    images.rewrite_address(area.images / "files.img", vote.dumped.new_ip, facts.address)
-    dumped = replace(vote.dumped, new_ip=facts.address)
-    area.write_vote(Vote(dumped, area.digest(layers) if vote.images else ""))
+def _fill(area: StorageArea, number: int, volume: Volume) -> Volume:
+    """What the engine puts into a new volume, from the image, is not what the source's has."""
+    place = Path(volume.path)
+    layer.empty(place)
+    packed = layer.unpack(area.volume(number, 0), place, plain=True)
+    layer.write_back(place)
+    return replace(volume, first=packed)
 
 
-def _stored_vote(area: StorageArea) -> Vote:
-    """What the source voted with, if the images are all there is of the container. Raises TargetError."""
-    try:
-        vote = area.read_vote()
-    except (ValueError, StorageError, OSError) as error:
-        raise TargetError(f"the stored images: {error}") from None
-    if vote is None:
-        raise TargetError("the stored images are not complete")
-    return vote
+def _copies(facts: TargetFacts, dumped: Dumped) -> list[layer.Packed | None]:
+    """Of what is restored besides the images: what the source takes the digests of, in its order."""
+    first = [facts.layer, *(volume.first for volume in facts.volumes)]
+    return [*first, dumped.layer, *dumped.volumes]
 
 
-def _prepare(record: TargetRecord, facts: TargetFacts, descriptors: list[str], area: StorageArea) -> None:
+def _prepare(
+    record: TargetRecord, facts: TargetFacts, specification: dict[str, Any], area: StorageArea
+) -> None:
     """Start the container through the engine; our OCI runtime holds it before its first instruction."""
     container = facts.container_id
     area.append_log(0, engine.log_file(container))
     if facts.storage == record.relocation:
-        area.write_descriptors(descriptors)  # else they are there, and a part of what was voted for
+        area.write_descriptors(
+            specification["descriptors"]
+        )  # else they are there, and a part of what was voted for
     order = {"images": str(area.images), "work": str(area.restore_work), "socket": str(record.socket)}
     write(paths.TARGETS / container / "order.json", order)
     unit = units.name(record.relocation, "start")
@@ -129,15 +143,22 @@ def _prepare(record: TargetRecord, facts: TargetFacts, descriptors: list[str], a
         raise TargetError(_start_error(record.run, container) or str(error)) from None
     config = json.loads(_bundle(container).joinpath("config.json").read_text())
     namespace = next(n["path"] for n in config["linux"]["namespaces"] if n["type"] == "network")
+    ends = endpoints.of_namespace([f"--net={namespace}"], endpoints.subnets(list(specification["networks"])))
+    attached = [end.network for end in ends]
+    if attached != specification.get("attached", attached):
+        raise TargetError(f"its way out would be another here: {attached[0]}")
     prepared = replace(
         facts,
         rootfs=config["root"]["path"],
         namespace=namespace,
-        address=_address(namespace),
+        address=ends[0].address,
+        others=tuple(end.address for end in ends[1:]),
+        interfaces=tuple(end.interface for end in ends),
         waiter=units.main_pid(unit),
         engine=tuple(pid for each in ENGINE_UNITS if (pid := units.main_pid(each))),
     )
-    _prime_neighbour(prepared.address)
+    for end in ends:
+        _prime_neighbour(end.address)
     record.write(prepared, Stage.ARMING)
 
 
@@ -153,15 +174,6 @@ def _start_error(directory: Path, container: str) -> str:
                 if line.strip():
                     return line.removeprefix("Error response from daemon: ").strip()
     return ""
-
-
-def _address(namespace: str) -> str:
-    """The address that the engine gave the container, read in its network namespace (inspect would block
-    now)."""
-    listing = json.loads(
-        shell.run(["nsenter", f"--net={namespace}", "ip", "-json", "-4", "address", "show", "dev", "eth0"])
-    )
-    return str(ipaddress.IPv4Address(listing[0]["addr_info"][0]["local"]))
 
 
 def _prime_neighbour(address: str) -> None:
@@ -185,7 +197,10 @@ class Window:
         self.area = StorageArea(facts.storage)
         if self.record.stage is Stage.ARMED:
             self.record.write(facts, Stage.FIRED)
-        self.extraction = tar.Extraction(Path(facts.rootfs))  # waits for the layer's last changes
+        # They wait for the last changes.
+        self.extraction = tar.Extraction(Path(facts.rootfs))
+        self.extractions = [tar.Extraction(Path(volume.path)) for volume in facts.volumes]
+        enrolment.note(facts.container_id, facts.address, facts.vip)
         vips.expect(facts.address, facts.vip)
         try:
             self.shim = Parked.wait_for(self.record.socket, 1.0)
@@ -193,29 +208,57 @@ class Window:
             raise TargetError(f"the parked restore is gone: {error}") from None
 
     def close(self) -> None:
-        """Let go of the root file system. Idempotent."""
-        self.extraction.close()
+        """Let go of the root file system and the volumes. Idempotent."""
+        for extraction in (self.extraction, *self.extractions):
+            extraction.close()
 
-    def stored(self) -> Dumped:
-        """What the source voted with, if the images are all there is of the container."""
-        return _stored_vote(self.area).dumped
+    def restore_stored(self, voted: Vote, seconds: float, verify: bool) -> Restored:
+        """`restore` a container of which only the images are left, which must be what host0 says was
+        ``voted`` for. Raises TargetError or OSError."""
+        if self.facts.configuration != voted.configuration:
+            raise TargetError("spec.json on the shared storage is not what the container was moved with")
+        if verify and not voted.images:
+            raise TargetError(
+                "the source lost its power before it had the digest of the images: whether they are what it"
+                " dumped is not known ([storage] verify = false restores them all the same)"
+            )
+        dumped, facts = voted.dumped, self.facts
+        old, new = (dumped.new_ip, *dumped.others), (facts.address, *facts.others)
+        if len(old) != len(new):
+            raise TargetError(f"it was in {len(old)} networks, and is in {len(new)} here")
+        instead = images.take_over(self.area.images, dict(zip(old, new, strict=True)))
+        mine = replace(dumped, new_ip=facts.address, others=facts.others)
+        restored = self.restore(mine, seconds, verify, instead)
+        if verify and restored.images != voted.images:
+            raise TargetError("the stored images are not what was dumped")
+        return restored
 
-    def restore(self, dumped: Dumped, seconds: float, verify: bool) -> Restored:
+    def restore(
+        self, dumped: Dumped, seconds: float, verify: bool, instead: Mapping[str, str] | None = None
+    ) -> Restored:
         """Bring CRIU to the point where all is restored and nothing has executed: the vote.
 
-        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from.
+        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from, with
+        what digests stand for ``instead``.
         Raises TargetError or OSError; the copy is dead then, or will be when it is destroyed.
         """
         watch = Stopwatch()
         if dumped.layer:
             layer.unpack(self.area.layer(1), Path(self.facts.rootfs), dumped.layer, self.extraction)
             watch.lap("layer")
+        if len(dumped.volumes) != len(self.facts.volumes):
+            raise TargetError("the source has dumped other volumes than it was armed with")
+        for number, changed in enumerate(dumped.volumes):
+            if changed:
+                place, waiting = Path(self.facts.volumes[number].path), self.extractions[number]
+                layer.unpack(self.area.volume(number, 1), place, changed, waiting, plain=True)
+                watch.lap("volumes")
         self.close()
         failures: list[str] = []
         digests: list[str] = []
         works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
         if verify:
-            works.append(lambda: digests.append(self._digest(dumped, watch)))
+            works.append(lambda: digests.append(self._digest(dumped, watch, instead)))
         beside = [threading.Thread(target=self._guarded, args=(work, failures)) for work in works]
         try:
             if dumped.pages is not None:
@@ -247,20 +290,16 @@ class Window:
         except Exception as error:
             failures.insert(0, str(error))
 
-    def _digest(self, dumped: Dumped, watch: Stopwatch) -> str:
+    def _digest(self, dumped: Dumped, watch: Stopwatch, instead: Mapping[str, str] | None) -> str:
         """Runs beside the restore: nothing of the copy executes before the votes are compared."""
         with watch.beside("digests"):
-            return self.area.digest([self.facts.layer, dumped.layer])
+            return self.area.digest(_copies(self.facts, dumped), instead=instead)
 
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
         with watch.beside("flows"):
-            mine = [
-                flow
-                for flow in self.area.read_flows(dumped.carried)
-                if self.facts.vip in (flow.destination, flow.reply_destination)
-            ]
-            flows.insert(mine, dumped.old_ip, self.facts.address)
+            found = self.area.read_flows(dumped.carried)
+            flows.insert(found, dumped.old_ip, self.facts.address, self.facts.vip)
         with watch.beside("address"):
             vips.carry(self.facts.vip)
         self.area.append_log(1, engine.log_file(self.facts.container_id))
@@ -289,8 +328,10 @@ def resume(relocation: str, shim: Parked | None) -> bool:
         if not _is_running(facts.container_id):
             destroy(relocation)
             return False
-    announce = ["nsenter", f"--net={facts.namespace}", "arping", "-q", "-U", "-c", "1", "-I", "eth0"]
-    threading.Thread(target=subprocess.run, args=([*announce, facts.address],), kwargs=QUIET).start()
+    announce = ["nsenter", f"--net={facts.namespace}", "arping", "-q", "-U", "-c", "1", "-I"]
+    for interface, address in zip(facts.interfaces, (facts.address, *facts.others), strict=True):
+        ask = [*announce, interface, address]
+        threading.Thread(target=subprocess.run, args=(ask,), kwargs=QUIET).start()
     return True
 
 
@@ -299,7 +340,7 @@ def own(relocation: str) -> None:
 
     If the engine was lost before `docker start` had returned it does not know the copy, which is ended: the
     container is this host's all the same, and starts again as its restart policy says when it is settled.
-    Raises TargetError when it cannot be told yet; the coordinator repeats.
+    Raises TargetError when it cannot be told yet, or OSError; the coordinator repeats.
     """
     record = TargetRecord(relocation)
     facts = record.read()
@@ -314,6 +355,8 @@ def own(relocation: str) -> None:
         if not _is_owned(facts):
             logs.of(relocation).warning("the engine was lost before it owned the copy, which is ended")
             _end_restore(facts.container_id)
+    for volume in facts.volumes:  # what the source had on its disk is on ours before that one goes
+        layer.write_back(Path(volume.path))
     record.write(facts, Stage.RUNNING)
 
 
@@ -367,13 +410,17 @@ def destroy(relocation: str) -> None:
     if not _wait_for_end(units.name(relocation, "start")):
         _end_restore(facts.container_id)
         _wait_for_end(units.name(relocation, "start"))
-    engine.remove(facts.container_id)
-    with suppress(OSError):  # gone, unless runc, whose it is, was missing
-        _cgroup(facts.container_id).rmdir()
-    shutil.rmtree(paths.TARGETS / facts.container_id, ignore_errors=True)
+    if facts.container_id:
+        engine.remove(facts.container_id)
+        with suppress(OSError):  # gone, unless runc, whose it is, was missing
+            _cgroup(facts.container_id).rmdir()
+        shutil.rmtree(paths.TARGETS / facts.container_id, ignore_errors=True)
+    volumes.drop(relocation)
+    networks.sweep()
     if facts.address:
         vips.disown(facts.address, facts.vip)
-        flows.forget_flows(facts.address)
+        for address in (facts.address, *facts.others):
+            flows.forget_flows(address)
     record.forget()
     logs.of(relocation).info("nothing of it is left here")
 

@@ -9,8 +9,8 @@ from typing import Any
 from relocate_proxy import paths
 from relocate_proxy.host import records
 from relocate_proxy.host0.journal import begun, journal_file, outcome_file
-
-Move = dict[str, Any]
+from relocate_proxy.protocol import shapes
+from relocate_proxy.protocol.move import Move
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Batch:
     @property
     def queued(self) -> tuple[Move, ...]:
         """The moves that were not begun."""
-        return tuple(move for move in self.moves if not begun(move["id"]) and not reported(move))
+        return tuple(move for move in self.moves if not begun(move.id) and not reported(move))
 
     def write(self) -> None:
         """Have it on disk for the unit, which may be started again after a crash."""
-        document = {"moves": list(self.moves), "parallel": self.parallel}
+        document = {"moves": [shapes.write(move) for move in self.moves], "parallel": self.parallel}
         records.write(_file(self.name), document, durable=True)
 
     def remove(self) -> None:
@@ -43,13 +43,15 @@ class Batch:
     def report_queued(self, reason: str) -> None:
         """Say of the moves that were not begun, and now will not be, that they were rolled back."""
         for move in self.queued:
-            records.write(outcome_file(move["id"]), unfired(move, "rolled_back", reason))
+            records.write(outcome_file(move.id), unfired(move, "rolled_back", reason))
 
 
 def read(name: str) -> Batch | None:
     """The batch of this name, None if there is none any more. Raises ValueError if that is no name."""
     document = records.read(_file(name))
-    return Batch(name, tuple(document["moves"]), document["parallel"]) if document else None
+    if not document:
+        return None
+    return Batch(name, tuple(shapes.read(Move, move) for move in document["moves"]), document["parallel"])
 
 
 def every() -> list[Batch]:
@@ -61,7 +63,7 @@ def every() -> list[Batch]:
 
 def reported(move: Move) -> bool:
     """Whether it was said what came of this move; host0's power may have taken that away again."""
-    return bool(records.read(outcome_file(move["id"])))
+    return bool(records.read(outcome_file(move.id)))
 
 
 def progress(identities: set[str]) -> dict[str, int]:
@@ -72,10 +74,10 @@ def progress(identities: set[str]) -> dict[str, int]:
 
 def unfired(move: Move, outcome: str, reason: str) -> dict[str, Any]:
     """The report of a move of which nothing else is known."""
-    named = {key: move[key] for key in ("container", "source", "target", "vip")}
+    named = {"container": move.container, "source": move.source, "target": move.target, "vip": move.vip}
     unknown: dict[str, Any] = {"old_ip": None, "new_ip": None, "window_ms": None, "phases": []}
     ending = {"outcome": outcome, "needs_recover": outcome == "failed", "reason": reason}
-    return {"relocation_id": move["id"], **named, **unknown, **ending}
+    return {"relocation_id": move.id, **named, **unknown, **ending}
 
 
 def _file(name: str) -> Path:

@@ -10,17 +10,18 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, assert_never
+from typing import BinaryIO, assert_never
 
 from relocate_proxy.host import records
 from relocate_proxy.host0 import gateway, packet_queue
 from relocate_proxy.host0.channel import Channel, Events
-from relocate_proxy.host0.journal import open_journal, outcome_file, read_journal
+from relocate_proxy.host0.journal import move_of, open_journal, outcome_file, read_journal, voted_of
 from relocate_proxy.host0.packet_queue import Hold, HoldError
 from relocate_proxy.host0.report import Said, report
 from relocate_proxy.kernel import logs, shell
 from relocate_proxy.kernel.priority import be_prompt
-from relocate_proxy.protocol import coordinator, messages
+from relocate_proxy.protocol import coordinator, messages, shapes
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import (
     Action,
     Cancelled,
@@ -49,7 +50,7 @@ SECONDS = {Deadline.READY: 20.0, Deadline.DUMP: 15.0, Deadline.RESTORE: 15.0, De
 class Relocation:
     """One move under way: the pure state, and what travels with the messages."""
 
-    move: dict[str, Any]
+    move: Move
     journal: BinaryIO
     peers: dict[Party, str]
     state: coordinator.State | None = None
@@ -59,7 +60,7 @@ class Relocation:
     timer: int = 0
 
     def host(self, party: Party) -> str:
-        return str(self.move["source" if party is Party.SOURCE else "target"])
+        return self.move.host(party)
 
 
 class Driver:
@@ -81,10 +82,10 @@ class Driver:
         for host in hosts:
             self.channels[host].ready.wait(max(0.0, deadline - time.monotonic()))
 
-    def begin(self, move: dict[str, Any]) -> None:
+    def begin(self, move: Move) -> None:
         """Take a new relocation in: of a running container, or of one that is only in the images."""
-        relocation = self._add(move, open_journal(move["id"]))
-        relocation.state, actions = coordinator.recover() if "recovers" in move else coordinator.begin()
+        relocation = self._add(move, open_journal(move.id))
+        relocation.state, actions = coordinator.recover() if move.recovers else coordinator.begin()
         self._act(relocation, actions)
 
     def resume(self, identity: str) -> None:
@@ -96,13 +97,13 @@ class Driver:
         journal = read_journal(identity)
         if not journal:
             return
-        relocation = self._add(journal[0]["move"], stream)
+        relocation = self._add(move_of(journal), stream)
         relocation.state, actions = coordinator.resume([Record(line["record"]) for line in journal])
         self._act(relocation, actions)
 
-    def _add(self, move: dict[str, Any], journal: BinaryIO) -> Relocation:
+    def _add(self, move: Move, journal: BinaryIO) -> Relocation:
         relocation = Relocation(move, journal, self._peers(move))
-        self.relocations[move["id"]] = relocation
+        self.relocations[move.id] = relocation
         return relocation
 
     def open(self) -> int:
@@ -154,7 +155,7 @@ class Driver:
         relocation.state, actions = coordinator.step(relocation.state, event)
         self._act(relocation, actions)
         if relocation.state.phase is not before:
-            note = logs.of(relocation.move["id"])
+            note = logs.of(relocation.move.id)
             note.info("%s → %s %s", before, relocation.state.phase, relocation.state.reason)
 
     def _act(self, relocation: Relocation, actions: tuple[Action, ...]) -> None:
@@ -176,11 +177,11 @@ class Driver:
                 self._journal(relocation, record, reason)
             case HoldAction():
                 if relocation.hold is None:
-                    relocation.hold = Hold(relocation.move["vip"], relocation.move["id"])
+                    relocation.hold = Hold(relocation.move.vip, relocation.move.id)
                 relocation.marks.setdefault("hold", time.monotonic())
             case Switch(party):
                 host = relocation.host(party)
-                gateway.route(relocation.move["vip"], self.addresses[host])
+                gateway.route(relocation.move.vip, self.addresses[host])
                 relocation.marks.setdefault("route", time.monotonic())
             case Release():
                 if relocation.hold is not None:
@@ -194,7 +195,7 @@ class Driver:
                     (
                         time.monotonic() + self._seconds(relocation, deadline),
                         self.ticket,
-                        relocation.move["id"],
+                        relocation.move.id,
                     ),
                 )
             case Finish(phase, reason):
@@ -204,28 +205,29 @@ class Driver:
 
     def _seconds(self, relocation: Relocation, deadline: Deadline) -> float:
         if deadline in (Deadline.DUMP, Deadline.RESTORE):
-            return float(relocation.move.get("deadline") or SECONDS[deadline])
+            return relocation.move.deadline or SECONDS[deadline]
         return SECONDS[deadline]
 
     def _send(self, relocation: Relocation, party: Party, verb: Verb) -> None:
         relocation.marks.setdefault(f"send:{verb}", time.monotonic())
-        request = messages.Request(relocation.move["id"], party, self._question(relocation, party, verb))
+        request = messages.Request(relocation.move.id, party, self._question(relocation, party, verb))
         self.channels[relocation.host(party)].send(request)
 
     def _question(self, relocation: Relocation, party: Party, verb: Verb) -> messages.Question:
         move, said = relocation.move, relocation.said
-        verify = bool(move.get("verify", True))
+        verify = move.verify
         match verb:
             case Verb.READY:
                 deadline = self._seconds(relocation, Deadline.DUMP)
                 return messages.GetReady(deadline, verify, relocation.peers.get(party))
             case Verb.FREEZE:
                 assert said.ready_target is not None
-                return messages.Freeze(said.ready_target.address)
+                return messages.Freeze(said.ready_target.address, said.ready_target.others)
             case Verb.RESTORE:
-                dumped = None if "recovers" in move else said.dumped
+                dumped = None if move.recovers else said.dumped
+                voted = voted_of(move.recovers) if move.recovers else None
                 seconds = self._seconds(relocation, Deadline.RESTORE)
-                return messages.Restore(seconds, verify, relocation.peers.get(party), dumped)
+                return messages.Restore(seconds, verify, relocation.peers.get(party), dumped, voted)
             case Verb.COMMIT:
                 return messages.Commit()
             case Verb.OWN:
@@ -233,20 +235,22 @@ class Driver:
             case Verb.THAW:
                 return messages.Thaw()
             case Verb.DESTROY:
-                recovers = move.get("recovers") if party is Party.SOURCE else None
+                recovers = move.recovers if party is Party.SOURCE else None
                 return messages.Destroy(recovers)
 
-    def _peers(self, move: dict[str, Any]) -> dict[Party, str]:
+    def _peers(self, move: Move) -> dict[Party, str]:
         """To each party the other's address; without one, no page stays behind. A name is looked up here,
         ahead of the window."""
         peers = {}
-        for party, other in ((Party.SOURCE, "target"), (Party.TARGET, "source")):
+        for party, other in ((Party.SOURCE, move.target), (Party.TARGET, move.source)):
             with suppress(OSError, KeyError):
-                peers[party] = socket.gethostbyname(self.addresses[move[other]])
+                peers[party] = socket.gethostbyname(self.addresses[other])
         return peers
 
     def _journal(self, relocation: Relocation, record: Record, reason: str) -> None:
-        line = {"record": record, "at": time.time(), "reason": reason, "move": relocation.move}
+        line = {"record": record, "at": time.time(), "reason": reason, "move": shapes.write(relocation.move)}
+        if record is Record.STORED and relocation.said.stored is not None:
+            line["vote"] = shapes.write(relocation.said.stored.vote)
         relocation.journal.write(json.dumps(line).encode() + b"\n")
         relocation.journal.flush()
         os.fdatasync(relocation.journal.fileno())
@@ -254,12 +258,12 @@ class Driver:
 
     def _finish(self, relocation: Relocation, phase: Phase, reason: str) -> None:
         if phase is Phase.MOVED:
-            gateway.moved(relocation.move["container"], self.addresses[relocation.move["target"]])
+            gateway.moved(relocation.move.container, self.addresses[relocation.move.target])
         if phase is Phase.STORED:
-            gateway.withhold(relocation.move["vip"])
-            packet_queue.sweep(relocation.move["id"])
+            gateway.withhold(relocation.move.vip)
+            packet_queue.sweep(relocation.move.id)
         outcome = report(relocation.move, relocation.said, relocation.marks, phase, reason)
-        records.write(outcome_file(relocation.move["id"]), outcome)
+        records.write(outcome_file(relocation.move.id), outcome)
         relocation.journal.close()
 
     def close(self) -> None:

@@ -14,11 +14,12 @@ from relocate_proxy.host import records
 from relocate_proxy.host0 import answers
 from relocate_proxy.host0 import batch as batches
 from relocate_proxy.host0.answers import Armed
-from relocate_proxy.host0.batch import Batch, Move
+from relocate_proxy.host0.batch import Batch
 from relocate_proxy.host0.driver import Driver, Relocation
 from relocate_proxy.host0.journal import journal_file, outcome_file
 from relocate_proxy.kernel import units
-from relocate_proxy.protocol import coordinator
+from relocate_proxy.protocol import coordinator, shapes
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Phase
 
 FOLLOW_SECONDS = 600.0
@@ -38,7 +39,7 @@ def addresses() -> dict[str, str]:
 
 def strangers(move: Move, known: dict[str, str]) -> list[str]:
     """The hosts of a move that host0 has no address of: they were taken out of the inventory."""
-    return [move[side] for side in ("source", "target") if move[side] not in known]
+    return [host for host in move.hosts if host not in known]
 
 
 def fire(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -50,16 +51,14 @@ def fire(document: dict[str, Any]) -> list[dict[str, Any]]:
     A relocation that has not ended when nothing gets on any more is reported as failed with what it waits
     for; its unit goes on.
     """
-    moves = document["moves"]
+    moves = [shapes.read(Move, move) for move in document["moves"]]
     steps = [answers.gather(said, answers.armed) for said in document["armed"]]
-    refused = {move["id"]: why for move in moves if (why := _not_armed(move, steps))}
-    reports = [
-        batches.unfired(move, "rolled_back", refused[move["id"]]) for move in moves if move["id"] in refused
-    ]
-    batch = tuple(move for move in moves if move["id"] not in refused)
+    refused = {move.id: why for move in moves if (why := _not_armed(move, steps))}
+    reports = [batches.unfired(move, "rolled_back", refused[move.id]) for move in moves if move.id in refused]
+    batch = tuple(move for move in moves if move.id not in refused)
     if not batch:
         return reports
-    fired = Batch(batch[0]["id"], batch, document.get("parallel", 1))
+    fired = Batch(batch[0].id, batch, document.get("parallel", 1))
     fired.write()
     units.begin(fired.unit)
     return reports + _follow(fired)
@@ -68,7 +67,7 @@ def fire(document: dict[str, Any]) -> list[dict[str, Any]]:
 def _follow(batch: Batch) -> list[dict[str, Any]]:
     """The reports of a batch, in its order, waiting for as long as one of its relocations gets on."""
     found: dict[str, dict[str, Any]] = {}
-    waiting = {move["id"] for move in batch.moves}
+    waiting = {move.id for move in batch.moves}
     seen, deadline = batches.progress(waiting), time.monotonic() + FOLLOW_SECONDS
     while waiting and time.monotonic() < deadline:
         for identity in sorted(waiting):
@@ -80,17 +79,17 @@ def _follow(batch: Batch) -> list[dict[str, Any]]:
         if waiting:
             time.sleep(LOOK_SECONDS)
     unended = "not ended yet: a host cannot be reached"
-    return [found.get(move["id"]) or batches.unfired(move, "failed", unended) for move in batch.moves]
+    return [found.get(move.id) or batches.unfired(move, "failed", unended) for move in batch.moves]
 
 
 def _not_armed(move: Move, steps: list[tuple[dict[str, dict[str, Armed]], dict[str, str]]]) -> str:
     """Why a move cannot be fired: the first step's reason, and in it the source's before the target's."""
     for heard, unheard in steps:
-        for side in ("target",) if "recovers" in move else ("source", "target"):
-            host = move[side]
+        for side in move.armed_at:
+            host = move.host(side)
             if host in unheard and unheard[host] != answers.SILENT:
                 return f"{side} {host}: {unheard[host]}"
-            result = heard.get(host, {}).get(move["id"])
+            result = heard.get(host, {}).get(move.id)
             if result is None:
                 return f"{side} {host} did not answer"
             if not result.ok:
@@ -106,11 +105,11 @@ def coordinate(name: str) -> int:
     known = addresses()
     with_us = [move for move in batch.moves if not strangers(move, known)]
     driver = Driver(known)
-    driver.connect({move[side] for move in with_us for side in ("source", "target")})
+    driver.connect({host for move in with_us for host in move.hosts})
     queued = [move for move in batch.queued if move in with_us]
     for move in with_us:
         if move not in queued and not _has_ended(move):
-            driver.resume(move["id"])
+            driver.resume(move.id)
     decided: dict[str, float] = {}
     for move in queued:
         while _windows(driver, decided) >= batch.parallel:
@@ -126,7 +125,7 @@ def coordinate(name: str) -> int:
 def _has_ended(move: Move) -> bool:
     """Whether nothing is left to do: taken up once more, it would set the route of a container that may have
     been moved on by now."""
-    return batches.reported(move) or not journal_file(move["id"]).exists()
+    return batches.reported(move) or not journal_file(move.id).exists()
 
 
 def _windows(driver: Driver, decided: dict[str, float]) -> int:
@@ -144,7 +143,7 @@ def _counts(relocation: Relocation, decided: dict[str, float]) -> bool:
     if relocation.state.phase in IN_WINDOW:
         return True
     now = time.monotonic()
-    return now - decided.setdefault(relocation.move["id"], now) < LINGER_SECONDS
+    return now - decided.setdefault(relocation.move.id, now) < LINGER_SECONDS
 
 
 def sweep(identity: str, outcome: str) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 from relocate_proxy import paths
@@ -23,6 +24,7 @@ from relocate_proxy.kernel import shell
 
 VIPS = paths.STATE / "vips.json"
 ARP_SECONDS = 0.2  # a neighbour answers in a millisecond or two
+PROBES = 32  # addresses that are looked at together
 ROUTE_PROTOCOL = "186"  # marks our routes, as `ip route show proto 186`
 RELEASE_SECONDS = 3600.0  # a container that its tenant makes anew gets the address that it had
 
@@ -166,10 +168,7 @@ def _vip(container: Seen, entries: Table, pool: ipaddress.IPv4Network) -> str:
     has = entries[container.name].vip if container.name in entries else None
     wanted = container.wanted or has
     if wanted is None:
-        free = (str(address) for address in pool.hosts() if str(address) not in owners)
-        wanted = next((address for address in free if not _answers(address)), None)
-        if wanted is None:
-            raise GatewayError(f"no free address in the pool {pool}: enlarge [gateway] pool")
+        return _free(str(address) for address in pool.hosts() if str(address) not in owners)
     if wanted == has:
         return wanted
     if not is_address(wanted):
@@ -178,33 +177,71 @@ def _vip(container: Seen, entries: Table, pool: ipaddress.IPv4Network) -> str:
         raise GatewayError(f"{wanted}, which it asks for, belongs to {owners[wanted]}")
     if ipaddress.ip_address(wanted) not in pool:
         raise GatewayError(f"{wanted}, which it asks for, is not in the pool {pool}")
-    if _answers(wanted):
+    if _answering([wanted]):
         raise GatewayError(f"{wanted}, which it asks for, is in use on the network already")
     return wanted
 
 
-def _answers(address: str) -> bool:
-    """Whether a machine has this address: this one, or one that answers ARP for it to this one."""
-    (path,) = json.loads(shell.run(["ip", "-json", "route", "get", address]))
-    if path.get("type") == "local":
-        return True
-    if "gateway" in path:
-        return False
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.sendto(b"", (address, 9))
-    time.sleep(ARP_SECONDS)
-    known = json.loads(shell.run(["ip", "-json", "neighbour", "show", "to", address, "dev", path["dev"]]))
-    return any("lladdr" in entry for entry in known)
+def _free(addresses: Iterator[str]) -> str:
+    """The first of ``addresses`` that no machine has. Raises GatewayError.
+
+    Where a machine answers for all that are looked at, it lies, or the pool is not ours: the pool's own
+    promise is that nobody else uses it, and one machine on the wire must not take it away from all.
+    """
+    looked_at = list(islice(addresses, PROBES))
+    taken = _answering(looked_at)
+    quiet = [address for address in looked_at if address not in taken]
+    ours = quiet or [address for address in looked_at if not taken[address]]
+    if not ours:
+        raise GatewayError(f"no free address in the pool {settings()['pool']}: enlarge [gateway] pool")
+    return ours[0]
+
+
+def _answering(addresses: list[str]) -> dict[str, bool]:
+    """Which of ``addresses`` a machine has; True if that is this one, False if one answers ARP for it."""
+    found: dict[str, bool] = {}
+    asked: dict[str, str] = {}
+    for address in addresses:
+        (path,) = json.loads(shell.run(["ip", "-json", "route", "get", address]))
+        if path.get("type") == "local":
+            found[address] = True
+        elif "gateway" not in path:
+            asked[address] = path["dev"]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+                probe.sendto(b"", (address, 9))
+    if asked:
+        time.sleep(ARP_SECONDS)
+        for entry in json.loads(shell.run(["ip", "-json", "neighbour", "show"])):
+            if "lladdr" in entry and asked.get(entry["dst"]) == entry.get("dev"):
+                found[entry["dst"]] = False
+    return found
 
 
 def route(vip: str, host: str) -> None:
-    """Point the VIP at a host. Idempotent."""
+    """Point the VIP at a host, and answer ARP for it towards clients. Idempotent."""
     interface = settings()["host_interface"]
-    shell.run(["ip", "route", "replace", f"{vip}/32", "via", host, "dev", interface, "proto", ROUTE_PROTOCOL])
+    _set(vip, f"{vip}/32 via {host} dev {interface}")
+
+
+def withhold(vip: str) -> None:
+    """Answer nothing for a container that is only an image: a reset would end connections that may yet
+    go on."""
+    _set(vip, f"blackhole {vip}/32")
+
+
+def _set(vip: str, path: str) -> None:
+    """In one process, since a window waits for it. ARP is answered for each VIP by an entry of its own: what
+    the kernel is asked for beside is somebody else's to answer. Permanent ones outlive a lost carrier."""
+    shell.run(
+        ["ip", "-batch", "-"],
+        f"route replace {path} proto {ROUTE_PROTOCOL}\n"
+        f"neighbour replace proxy {vip} dev {settings()['client_interface']} nud permanent\n",
+    )
 
 
 def unroute(vip: str) -> None:
     """Point the VIP nowhere. Idempotent."""
+    shell.succeeds(["ip", "neighbour", "delete", "proxy", vip, "dev", settings()["client_interface"]])
     if vip in routed():
         shell.run(["ip", "route", "delete", f"{vip}/32", "proto", ROUTE_PROTOCOL])
 
@@ -215,10 +252,10 @@ def routed() -> dict[str, tuple[str, str]]:
     return {each["dst"]: (each.get("gateway", ""), each.get("dev", "")) for each in listing}
 
 
-def withhold(vip: str) -> None:
-    """Answer nothing for a container that is only an image: a reset would end connections that may yet
-    go on."""
-    shell.run(["ip", "route", "replace", "blackhole", f"{vip}/32", "proto", ROUTE_PROTOCOL])
+def answered() -> set[str]:
+    """The addresses for which this machine answers ARP towards clients."""
+    command = ["ip", "-json", "neighbour", "show", "proxy", "dev", settings()["client_interface"]]
+    return {each["dst"] for each in json.loads(shell.run(command) or "[]")}
 
 
 def moved(name: str, host: str) -> None:
@@ -231,7 +268,8 @@ def moved(name: str, host: str) -> None:
 def restore_routes(busy: set[str], entries: Table | None = None) -> None:
     """Set the routes of all containers but those of open relocations, ``busy``, where they are not right
     already: one that begins now has set its own, or will."""
-    have, interface = routed(), settings()["host_interface"]
+    have, heard, interface = routed(), answered(), settings()["host_interface"]
     for name, entry in (table() if entries is None else entries).items():
-        if name not in busy and have.get(entry.vip) != (entry.host, interface):
+        right = have.get(entry.vip) == (entry.host, interface) and entry.vip in heard
+        if name not in busy and not right:
             route(entry.vip, entry.host)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from relocate_proxy import paths
+from relocate_proxy.protocol import shapes
+from relocate_proxy.protocol.messages import Vote
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Record
 
 Lines = list[dict[str, Any]]
-Move = dict[str, Any]
 FINAL = frozenset({Record.DONE, Record.ENDED, Record.STORED, Record.LOST})
 AT_HAND_SECONDS = 3600.0  # whoever followed a relocation has seen its end by then
 KEEP_DAYS = 30
@@ -66,6 +68,11 @@ def read_journal(relocation: str) -> Lines:
     return lines
 
 
+def move_of(lines: Lines) -> Move:
+    """The move that a journal is of. Raises ShapeError if it is none."""
+    return shapes.read(Move, lines[0]["move"])
+
+
 def open_journal(relocation: str) -> BinaryIO:
     """Open the journal to append, for one coordinator alone; a line that a crash cut off is cut away.
 
@@ -99,20 +106,30 @@ def pending(journals: Mapping[str, Lines]) -> list[str]:
 
 def stored(journals: Mapping[str, Lines]) -> list[Move]:
     """Moves whose container is only in the image, and that no later relocation has brought back."""
-    moves = [lines[0]["move"] for lines in journals.values() if lines[-1]["record"] == Record.STORED]
+    moves = [move_of(lines) for lines in journals.values() if lines[-1]["record"] == Record.STORED]
     brought_back = {
-        lines[0]["move"].get("recovers") for lines in journals.values() if lines[-1]["record"] == Record.DONE
+        move_of(lines).recovers for lines in journals.values() if lines[-1]["record"] == Record.DONE
     }
-    return [move for move in moves if move["id"] not in brought_back and "recovers" not in move]
+    return [move for move in moves if move.id not in brought_back and not move.recovers]
+
+
+def voted_of(relocation: str) -> Vote | None:
+    """What a container that is only in the images of this relocation must be: its source's vote, which the
+    record that says so has with it. None where there is none, of this shape."""
+    try:
+        lines = read_journal(relocation)
+        return shapes.read(Vote, next(line["vote"] for line in lines if line["record"] == Record.STORED))
+    except (OSError, StopIteration, KeyError, shapes.ShapeError):
+        return None
 
 
 def busy(journals: Mapping[str, Lines]) -> dict[str, set[str]]:
     """The containers whose place a relocation decides, open or only stored, with the hosts that it is
     between."""
-    moves = [journals[identity][0]["move"] for identity in pending(journals)] + stored(journals)
+    moves = [move_of(journals[identity]) for identity in pending(journals)] + stored(journals)
     found: dict[str, set[str]] = {}
     for move in moves:
-        found.setdefault(move["container"], set()).update((move["source"], move["target"]))
+        found.setdefault(move.container, set()).update(move.hosts)
     return found
 
 
@@ -121,9 +138,9 @@ def put_away(journals: Mapping[str, Lines], now: float) -> None:
 
     ``journals``: those at hand. Raises OSError.
     """
-    needed = {*pending(journals), *(move["id"] for move in stored(journals))}
+    needed = {*pending(journals), *(move.id for move in stored(journals))}
     # What was stored before what brought it back: alone it would look as if nothing had.
-    for identity in sorted(journals.keys() - needed, key=lambda i: "recovers" in journals[i][0]["move"]):
+    for identity in sorted(journals.keys() - needed, key=lambda i: bool(move_of(journals[i]).recovers)):
         path = journal_file(identity)
         ended = path.stat().st_mtime
         if now - ended > AT_HAND_SECONDS:

@@ -11,8 +11,10 @@ from relocate_proxy.host0 import gateway, journal
 from relocate_proxy.host0.answers import Remembered
 from relocate_proxy.host0.driver import Driver
 from relocate_proxy.host0.fire import addresses, strangers, sweep
-from relocate_proxy.host0.journal import Lines, Move, read_journal
+from relocate_proxy.host0.journal import Lines, move_of, read_journal
 from relocate_proxy.kernel import units
+from relocate_proxy.protocol import shapes
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Record
 
 RECOVER_SECONDS = 60.0
@@ -39,12 +41,12 @@ def recover(
     ``keep`` the images of those that have ended go.
     """
     journals = journal.at_hand()
-    mine = {i: lines for i, lines in journals.items() if container in ("", lines[0]["move"]["container"])}
+    mine = {i: lines for i, lines in journals.items() if container in ("", move_of(lines).container)}
     opened = journal.pending(mine)
-    found = [{**mine[i][0]["move"], "stands_at": mine[i][-1]["record"]} for i in opened]
+    found = [{**shapes.write(move_of(mine[i])), "stands_at": mine[i][-1]["record"]} for i in opened]
     if not check:
         _restore_routes(journals)
-        _end(opened, {identity: lines[0]["move"] for identity, lines in journals.items()})
+        _end(opened, {identity: move_of(lines) for identity, lines in journals.items()})
         mine = {identity: read_journal(identity) for identity in mine}
         if not keep:
             _sweep_ended(mine)
@@ -54,15 +56,15 @@ def recover(
     if not check:
         with contextlib.suppress(OSError):  # what has ended must be told; the next run puts away
             journal.put_away(journal.at_hand(), time.time())
-    queued = {move["id"] for batch in batches.every() for move in batch.queued}
+    queued = {move.id for batch in batches.every() for move in batch.queued}
     claims = ((identity, sides) for identity, all_sides in remembered.items() for sides in all_sides)
     endings = (_ending(identity, sides, identity in queued) for identity, sides in claims)
     waiting, known = journal.pending(mine), addresses()
     return {
         "open": found,
         "waiting": waiting,
-        "strangers": {i: away for i in waiting if (away := strangers(mine[i][0]["move"], known))},
-        "stored": journal.stored(mine),
+        "strangers": {i: away for i in waiting if (away := strangers(move_of(mine[i]), known))},
+        "stored": [shapes.write(move) for move in journal.stored(mine)],
         "relocations": [ending for ending in endings if container in ("", ending["container"])],
         "unheard": dict(unheard or {}),
     }
@@ -72,7 +74,7 @@ def _restore_routes(journals: Mapping[str, Lines]) -> None:
     """After a boot there are none."""
     gateway.restore_routes(set(journal.busy(journals)))
     for move in journal.stored(journals):
-        gateway.withhold(move["vip"])
+        gateway.withhold(move.vip)
 
 
 def _end(opened: list[str], moves: Mapping[str, Move]) -> None:
@@ -88,14 +90,14 @@ def _end(opened: list[str], moves: Mapping[str, Move]) -> None:
     deadline = time.monotonic() + RECOVER_SECONDS
     mine = set(with_us)
     for batch in batches.every():
-        begun = [move for move in batch.moves if move["id"] in moves]
-        unended = {move["id"] for move in begun if not _ended(move["id"])}
+        begun = [move for move in batch.moves if move.id in moves]
+        unended = {move.id for move in begun if not _ended(move.id)}
         if (unended and not unended & mine) or units.is_active(batch.unit):
             continue
         units.stop(batch.unit)  # systemd may be about to start it again
         # Also what ended and was not reported: the table may not say yet where its container is.
         unreported = (move for move in begun if not batches.reported(move))
-        mine |= {move["id"] for move in unreported if not strangers(move, known)}
+        mine |= {move.id for move in unreported if not strangers(move, known)}
         batch.report_queued("its coordinator ended before it was begun")
         batch.remove()
     _drive({identity: moves[identity] for identity in sorted(mine)}, known)
@@ -106,7 +108,7 @@ def _end(opened: list[str], moves: Mapping[str, Move]) -> None:
 def _drive(moves: Mapping[str, Move], known: dict[str, str]) -> None:
     if moves:
         driver = Driver(known)
-        driver.connect({m[side] for m in moves.values() for side in ("source", "target")}, CONNECT_SECONDS)
+        driver.connect({host for move in moves.values() for host in move.hosts}, CONNECT_SECONDS)
         for identity in moves:
             driver.resume(identity)
         driver.run(patience=RECOVER_SECONDS)
@@ -155,7 +157,7 @@ def _ending(identity: str, sides: Sides, queued: bool) -> dict[str, Any]:
     outcome = "moved" if record is Record.DONE else "rolled_back"
     return {
         "relocation_id": identity,
-        **lines[0]["move"],
+        **shapes.write(move_of(lines)),
         "outcome": outcome,
         "needs_recover": unended,
     }
@@ -173,8 +175,8 @@ def _sweep_orphans(known: set[str]) -> None:
     """Remove what relocations left on the storage that all hosts have forgotten and that never began: the
     container is not in it."""
     for directory in paths.STORAGE.glob("*"):
-        spec = directory / "spec.json"
-        ours = directory.name not in known and paths.IDENTITY.match(directory.name)
-        if ours and spec.exists() and time.time() - spec.stat().st_mtime > ORPHAN_SECONDS:
-            with contextlib.suppress(OSError):  # the next recovery tries again
+        if directory.name in known or not paths.IDENTITY.match(directory.name):
+            continue
+        with contextlib.suppress(OSError):  # another's, or the next recovery tries again
+            if time.time() - (directory / "spec.json").lstat().st_mtime > ORPHAN_SECONDS:
                 sweep(directory.name, "rolled_back")

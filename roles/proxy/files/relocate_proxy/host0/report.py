@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relocate_proxy.protocol import messages, shapes
+from relocate_proxy.protocol.move import Move
 from relocate_proxy.protocol.words import Party, Phase
 
 OUTCOMES = {
@@ -23,6 +24,7 @@ class Said:
     dumped: messages.Dumped | None = None
     restored: messages.Restored | None = None
     resumed: messages.Resumed | None = None
+    stored: messages.Stored | None = None
 
     def note(self, party: Party, reply: messages.Reply) -> None:
         """Keep the first of each kind."""
@@ -37,13 +39,13 @@ class Said:
                 self.restored = self.restored or reply
             case messages.Resumed():
                 self.resumed = self.resumed or reply
+            case messages.Stored():
+                self.stored = self.stored or reply
             case _:
                 pass
 
 
-def report(
-    move: dict[str, Any], said: Said, marks: dict[str, float], phase: Phase, reason: str
-) -> dict[str, Any]:
+def report(move: Move, said: Said, marks: dict[str, float], phase: Phase, reason: str) -> dict[str, Any]:
     """The document of one relocation (docs/operators.md): addresses, outcome, the window and its time
     line."""
     moved = phase is Phase.MOVED
@@ -53,14 +55,14 @@ def report(
         phases = time_line(marks, said.dumped, said.restored)
         traced = trace(marks, said.dumped, said.restored, said.resumed)
     return {
-        "relocation_id": move["id"],
-        "container": move["container"],
-        "source": move["source"],
-        "target": move["target"],
+        "relocation_id": move.id,
+        "container": move.container,
+        "source": move.source,
+        "target": move.target,
         "old_ip": said.ready_source.address if said.ready_source else None,
         "new_ip": said.restored.new_ip if moved and said.restored else None,
-        "vip": move["vip"],
-        "recovers": move.get("recovers"),
+        "vip": move.vip,
+        "recovers": move.recovers,
         "outcome": OUTCOMES[phase],
         "needs_recover": phase in (Phase.STORED, Phase.LOST),
         "reason": reason,

@@ -3,10 +3,14 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from relocate_proxy.kernel.shell import ToolError, run, succeeds
 from relocate_proxy.protocol import shapes
+
+LONGEST_SECONDS = 432_000  # of an established connection, by the kernel's own default
+MAXIMUM = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 
 
 @dataclass(frozen=True)
@@ -57,37 +61,76 @@ def flows_of(address: str, vip: str) -> list[Flow]:
     """The flows of a local container that its VIP carries, inbound and outbound."""
     inbound = parse_flows(run(["conntrack", "-L", "-r", address]))
     outbound = parse_flows(run(["conntrack", "-L", "-s", address]))
-    return [f for f in inbound if f.destination == vip] + [f for f in outbound if f.reply_destination == vip]
+    return [f for f in inbound if _arrives(f, address, vip)] + [
+        f for f in outbound if _leaves(f, address, vip)
+    ]
 
 
-def insertions(flows: Iterable[Flow], old: str, new: str) -> str:
-    """Lines for `conntrack -R -` that let ``flows`` of a container at ``old`` go on at ``new``."""
-    return "".join(_insertion(flow, old, new) + "\n" for flow in flows)
+class FlowsError(Exception):
+    """There are more flows than one container may have here."""
 
 
-def _insertion(flow: Flow, old: str, new: str) -> str:
-    inbound = flow.reply_source == old
+def of_container(flows: Iterable[Flow], old: str, vip: str) -> list[Flow]:
+    """Those that concern nothing but the container that was at ``old``: clients' flows to its VIP that end at
+    it, and its own that the VIP stands for.
+
+    What is entered of others would take somebody else's connections to the container, or let it speak under
+    another's address.
+    """
+    return [flow for flow in flows if _arrives(flow, old, vip) or _leaves(flow, old, vip)]
+
+
+def _arrives(flow: Flow, old: str, vip: str) -> bool:
+    return (flow.destination, flow.reply_source) == (vip, old)
+
+
+def _leaves(flow: Flow, old: str, vip: str) -> bool:
+    return (flow.source, flow.reply_destination) == (old, vip)
+
+
+def insertions(flows: Iterable[Flow], old: str, new: str, vip: str) -> str:
+    """Lines for `conntrack -R -` that let the flows of the container that was at ``old`` go on at ``new``."""
+    return "".join(_insertion(flow, _arrives(flow, old, vip), new, vip) + "\n" for flow in flows)
+
+
+def _insertion(flow: Flow, arrives: bool, new: str, vip: str) -> str:
     nat = (
         f"--dst-nat {new}:{flow.reply_source_port}"
-        if inbound
-        else f"--src-nat {flow.reply_destination}:{flow.reply_destination_port}"
+        if arrives
+        else f"--src-nat {vip}:{flow.reply_destination_port}"
     )
     state = f" --state {flow.state}" if flow.protocol == "tcp" else ""
+    source, destination = (flow.source, vip) if arrives else (new, flow.destination)
     return (
-        f"-I -p {flow.protocol} -s {flow.source if inbound else new} -d {flow.destination}"
+        f"-I -p {flow.protocol} -s {source} -d {destination}"
         f" --sport {flow.source_port} --dport {flow.destination_port}"
-        f" {nat}{state} -t {flow.timeout} -u SEEN_REPLY,ASSURED"
+        f" {nat}{state} -t {min(flow.timeout, LONGEST_SECONDS)} -u SEEN_REPLY,ASSURED"
     )
 
 
-def insert(flows: list[Flow], old: str, new: str) -> None:
-    """Enter ``flows`` into this host's conntrack table for the container's new address."""
-    if flows:
+def insert(flows: Iterable[Flow], old: str, new: str, vip: str) -> None:
+    """Enter a container's flows, and no others, into this host's conntrack table for its new address.
+
+    Raises FlowsError for more than half of what the table holds: the other containers need room, too.
+    """
+    mine = of_container(flows, old, vip)
+    if len(mine) > _maximum() // 2:
+        raise FlowsError(f"{len(mine)} connections are too many for this host: raise nf_conntrack_max")
+    if mine:
+        lines = insertions(mine, old, new, vip)
         try:
-            run(["conntrack", "-R", "-"], insertions(flows, old, new))
+            run(["conntrack", "-R", "-"], lines)
         except ToolError:
             forget_flows(new)  # an agent before this one had begun
-            run(["conntrack", "-R", "-"], insertions(flows, old, new))
+            run(["conntrack", "-R", "-"], lines)
+
+
+def _maximum() -> int:
+    """How many entries the kernel's table takes; a namespace that cannot see it has Debian's default."""
+    try:
+        return int(MAXIMUM.read_text())
+    except (OSError, ValueError):
+        return 1 << 16
 
 
 def forget_flows(address: str) -> None:

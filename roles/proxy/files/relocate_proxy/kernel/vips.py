@@ -1,10 +1,20 @@
-"""Virtual addresses on a container host: each on ``lo``, the outbound map, and the guard against packets of
-unknown flows (nft)."""
+"""Virtual addresses on a container host: each on ``lo``, the outbound map, and the guard: against packets of
+unknown flows, and between containers and the fleet's storage (nft)."""
 
+import ipaddress
 import json
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
+from relocate_proxy import paths
 from relocate_proxy.kernel.shell import ToolError, run, succeeds
+
+KEPT = paths.CONFIG / "kept.json"  # the role writes what is kept from containers
+# ARP for a VIP is host0's to answer, not of the host that has it on lo, nor does the host speak ARP under it:
+# neighbours would learn a way that is wrong after the next move (kernel.org: networking/ip-sysctl).
+ARP_SETTINGS = {"arp_ignore": 1, "arp_announce": 2}
+ARP_DIRECTORY = Path("/proc/sys/net/ipv4/conf/all")
 
 TABLE = """
 add table ip relocate
@@ -13,6 +23,9 @@ add set ip relocate member { type ipv4_addr ; }
 add set ip relocate carried { type ipv4_addr ; }
 add set ip relocate pair { type ipv4_addr . ipv4_addr ; }
 add set ip relocate bridges { type ifname ; }
+add set ip relocate storage { type ipv4_addr ; }
+add set ip relocate kept { type inet_service ; }
+add set ip relocate kept_here { type inet_service ; }
 add chain ip relocate outbound { type nat hook postrouting priority 99 ; }
 add chain ip relocate guard { type filter hook forward priority -1 ; }
 add chain ip relocate own { type filter hook input priority -1 ; }
@@ -23,15 +36,49 @@ add rule ip relocate outbound oifname "docker0" return
 add rule ip relocate outbound oifname "br-*" return
 add rule ip relocate outbound oifname @bridges return
 add rule ip relocate outbound snat to ip saddr map @vip
+add rule ip relocate guard ip daddr @storage meta l4proto { tcp, udp } th dport @kept drop
 add rule ip relocate guard ip saddr @member ct state new tcp flags & (fin|syn|rst|ack) != syn drop
 add rule ip relocate guard ct direction original ct original ip daddr @carried \
     ct original ip daddr . ip daddr != @pair drop
 add rule ip relocate own ip daddr @carried iifname != { "lo", "docker0" } iifname != "br-*" \
     iifname != @bridges \
     meta l4proto != icmp drop
+add rule ip relocate own meta l4proto { tcp, udp } th dport @kept_here iifname "docker0" drop
+add rule ip relocate own meta l4proto { tcp, udp } th dport @kept_here iifname "br-*" drop
+add rule ip relocate own meta l4proto { tcp, udp } th dport @kept_here iifname @bridges drop
 """
 SETS = ("member", "carried", "pair")
 LABEL = "lo:relocate"
+
+
+def guard() -> None:
+    """Keep containers from the fleet's storage and image repository, and ARP for VIPs to host0, before the
+    first container runs. Idempotent.
+
+    To the storage a container is its host: Docker masquerades it, so only here can the two be told apart.
+    """
+    run(["nft", "-f", "-"], TABLE + _keeping())
+    for name, least in ARP_SETTINGS.items():
+        setting = ARP_DIRECTORY / name
+        if int(setting.read_text()) < least:
+            setting.write_text(f"{least}\n")
+
+
+def _keeping() -> str:
+    """What of the fleet's is kept from containers, by what the role wrote; nothing before it has."""
+    try:
+        kept: dict[str, Any] = json.loads(KEPT.read_text())
+    except FileNotFoundError:
+        return ""
+    ports = ", ".join(str(int(port)) for port in kept["ports"])
+    addresses = ", ".join(str(ipaddress.IPv4Address(address)) for address in kept["addresses"])
+    script = "".join(f"flush set ip relocate {name}\n" for name in ("storage", "kept", "kept_here"))
+    if ports and addresses:
+        script += f"add element ip relocate storage {{ {addresses} }}\n"
+        script += f"add element ip relocate kept {{ {ports} }}\n"
+        if kept["here"]:
+            script += f"add element ip relocate kept_here {{ {ports} }}\n"
+    return script
 
 
 def enrol(vips: dict[str, str], bridges: Iterable[str] = ()) -> None:
@@ -42,13 +89,18 @@ def enrol(vips: dict[str, str], bridges: Iterable[str] = ()) -> None:
     host's own way out may be a bridge too, so the kind of an interface says nothing.
     """
     script = TABLE + "flush map ip relocate vip\n" + "".join(f"flush set ip relocate {s}\n" for s in SETS)
-    script += "flush set ip relocate bridges\n"
+    script += "flush set ip relocate bridges\n" + _keeping()
     script += "".join(f'add element ip relocate bridges {{ "{name}" }}\n' for name in sorted(bridges))
     run(["nft", "-f", "-"], script + "".join(_adding(address, vip) for address, vip in vips.items()))
     for vip in carried() - set(vips.values()):  # of containers that their tenants have removed
         run(["ip", "address", "delete", f"{vip}/32", "dev", "lo"])
     for vip in vips.values():
         carry(vip)
+
+
+def know_bridge(name: str) -> None:
+    """Count a bridge of the engine in that has come since `enrol`."""
+    run(["nft", "-f", "-"], TABLE + f'add element ip relocate bridges {{ "{name}" }}\n')
 
 
 def carry(vip: str) -> None:

@@ -15,6 +15,8 @@ from relocate_proxy.storage.layer import Packed
 Name = Annotated[str, matches(r"[a-z][a-z _-]{0,31}")]
 Milliseconds = Annotated[float, within(-1e7, 1e7)]
 REASON_CHARACTERS = 1000
+MOST_NETWORKS = 16
+Addresses = Annotated[tuple[Address, ...], at_most(MOST_NETWORKS)]
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ class GetReady:
 
 @dataclass(frozen=True)
 class Freeze:
-    """``new_ip``: what the images are to say."""
+    """``new_ip``: what the images are to say; ``others``: in its other networks, by their names."""
 
     new_ip: Address
+    others: Addresses = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ class Dumped:
     """What a source answers when its images are complete, and what the target restores from.
 
     ``layer``: digests of the writable layer's last changes, listing and archive; None if there are none.
+    ``others``: new addresses in its other networks.
     ``carried``: digest of the flows and the log's last lines. ``pages``: port at which memory that was not
-    written is served.
+    written is served. ``volumes``: like ``layer``, of each that travels.
     """
 
     old_ip: Address
@@ -79,19 +83,33 @@ class Dumped:
     carried: Digest
     restart_policy: RestartPolicy
     layer: Packed | None = None
+    volumes: Annotated[tuple[Packed | None, ...], at_most(32)] = ()
+    others: Addresses = ()
     pages: Port | None = None
     laps: Laps = ()
     spans: Spans = ()
 
 
 @dataclass(frozen=True)
+class Vote:
+    """What a source has voted with, and all that is believed of what it has left on the storage:
+    ``configuration`` and ``images`` are the digests of what the container is created and restored from."""
+
+    configuration: Digest
+    dumped: Dumped
+    images: Digest = ""
+
+
+@dataclass(frozen=True)
 class Restore:
-    """``dumped``: what the source has said; None: what it left on the storage is all there is."""
+    """``dumped``: what the source has said. ``voted``: of a container that is only in the images, what
+    host0's journal has kept of that."""
 
     seconds: Seconds
     verify: bool = True
     peer: Address | None = None
     dumped: Dumped | None = None
+    voted: Vote | None = None
 
 
 @dataclass(frozen=True)
@@ -121,10 +139,12 @@ class Destroy:
 
 @dataclass(frozen=True)
 class Ready:
-    """``configuration``: digest of what the container is to be created from, or was. ``address``: its own."""
+    """``configuration``: digest of what the container is to be created from, or was. ``address``: its own;
+    ``others``: in its other networks."""
 
     configuration: Digest
     address: Address
+    others: Addresses = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +201,9 @@ class Gone:
 
 @dataclass(frozen=True)
 class Stored:
-    """Gone, and the image is complete."""
+    """Gone, and the image is complete: with what it must be."""
+
+    vote: Vote
 
 
 Question: TypeAlias = GetReady | Freeze | Restore | Commit | Own | Thaw | Destroy

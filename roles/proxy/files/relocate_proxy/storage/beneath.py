@@ -106,19 +106,29 @@ def remove(root: int, path: str) -> None:
         os.close(opened)
 
 
-def regular_file(path: Path) -> io.BufferedReader:
-    """Open for reading what must be a file and no link. Raises OSError if it is anything else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def regular_file(path: Path, writable: bool = False) -> io.BufferedRandom | io.BufferedReader:
+    """Open for reading, and perhaps for writing, what must be a file and no link. Raises OSError if it is
+    anything else."""
+    mode = os.O_RDWR if writable else os.O_RDONLY
+    descriptor = os.open(path, mode | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
+    return os.fdopen(descriptor, "r+b") if writable else os.fdopen(descriptor, "rb")
 
 
 def new_file(path: Path) -> io.BufferedWriter:
     """Open for writing, empty, without following a link. Raises OSError where one lies."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put another file in the place of whatever ``path`` names, whole or not at all. Raises OSError."""
+    partial = path.with_name(f"{path.name}.partial")
+    with new_file(partial) as stream:
+        stream.write(content)
+    partial.rename(path)
 
 
 def confinement(root: Path) -> Callable[[], None]:

@@ -11,13 +11,18 @@ import os
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from relocate_proxy.storage import beneath
 
 AF_INET, AF_INET6 = 2, 10
 MAPPED_PREFIX = [0, 0, int.from_bytes(b"\x00\x00\xff\xff", "little")]
 HEADER_BYTES = 8
+FILES = "files.img"
+DUMPED_FILES = "files.dumped"  # is no image: the digest does not cover it
+LOG_BYTES = 16 << 20
 FOLLOW_SECONDS = 0.001
 BLOCK_BYTES = 1 << 18  # SHA-256 of it takes a fraction of a millisecond
 ERROR_LINE = re.compile(r"Error \([^)]*\): (?P<words>.*)")
@@ -41,52 +46,89 @@ def _entries(data: bytes, message: Any) -> Iterator[tuple[int, int, Any]]:
         at = end
 
 
-def rewrite_address(files_img: Path, old: str, new: str) -> int:
-    """Replace ``old`` by ``new`` as an address of every Internet socket, its own and its peer's; return how
-    many sockets were changed. A peer at ``old`` is the container itself.
+def rewrite_addresses(files_img: Path, moved: Mapping[str, str]) -> int:
+    """Replace each old address of ``moved`` by its new one in every Internet socket, as its own and as its
+    peer's; return how many sockets were changed. A peer at an old address is the container itself.
 
-    Sockets bound to any address or to loopback keep theirs. IPv4-mapped IPv6 addresses (dual-stack
-    servers) are rewritten too.
+    All at once: what is old on one host may be new on the other. Sockets bound to any address or to loopback
+    keep theirs. IPv4-mapped IPv6 addresses (dual-stack servers) are rewritten too.
 
     Raises OSError when the image cannot be read or written.
     """
+    with beneath.regular_file(files_img, writable=True) as image:
+        rewritten, changed = _rewritten(image.read(), moved)
+        if changed:
+            image.seek(0)
+            image.write(rewritten)
+            image.truncate()
+    return changed
+
+
+def take_over(directory: Path, moved: Mapping[str, str]) -> dict[str, str]:
+    """Make complete images, dumped for a target that never ran them, ready for one at other addresses.
+
+    What was dumped is kept beside them, so that this can be done again for another target. Returns what the
+    digest of the rewritten image stands for: `digest_of_all` takes it as ``instead``, and so still says what
+    was dumped. Raises OSError.
+    """
+    original = directory / DUMPED_FILES
+    try:
+        with beneath.regular_file(original) as kept:
+            data = kept.read()
+    except FileNotFoundError:
+        with beneath.regular_file(directory / FILES) as image:
+            data = image.read()
+        beneath.replace_file(original, data)
+    rewritten, _ = _rewritten(data, moved)
+    beneath.replace_file(directory / FILES, rewritten)
+    return {hashlib.sha256(rewritten).hexdigest(): hashlib.sha256(data).hexdigest()}
+
+
+def _rewritten(data: bytes, moved: Mapping[str, str]) -> tuple[bytes, int]:
     from pycriu.images.fdinfo_pb2 import file_entry
 
-    data = files_img.read_bytes()
-    old_word, new_word = _word(old), _word(new)
+    words = {_word(old): _word(new) for old, new in moved.items()}
     parts, kept_from, changed = [data[:HEADER_BYTES]], HEADER_BYTES, 0
     for start, end, entry in _entries(data, file_entry):
         if not entry.HasField("isk"):
             continue
-        own = _replace(entry.isk.src_addr, entry.isk.family, old_word, new_word)
-        peers = _replace(entry.isk.dst_addr, entry.isk.family, old_word, new_word)
+        own = _replace(entry.isk.src_addr, entry.isk.family, words)
+        peers = _replace(entry.isk.dst_addr, entry.isk.family, words)
         if not (own or peers):
             continue
         changed += 1
         payload = entry.SerializeToString()
         parts += [data[kept_from:start], struct.pack("<I", len(payload)), payload]
         kept_from = end
-    if changed:
-        files_img.write_bytes(b"".join([*parts, data[kept_from:]]))
-    return changed
+    return b"".join([*parts, data[kept_from:]]), changed
 
 
-def _replace(address: Any, family: int, old: int, new: int) -> bool:
-    """Replace it in place; whether it was ``old``."""
-    if family == AF_INET and list(address) == [old]:
-        address[0] = new
-    elif family == AF_INET6 and list(address) == [*MAPPED_PREFIX, old]:
-        address[3] = new
+def _replace(address: Any, family: int, words: Mapping[int, int]) -> bool:
+    """Replace it in place; whether it was an old one."""
+    if family == AF_INET and len(address) == 1:
+        at = 0
+    elif family == AF_INET6 and list(address)[:3] == MAPPED_PREFIX:
+        at = 3
     else:
         return False
+    if address[at] not in words:
+        return False
+    address[at] = words[address[at]]
     return True
 
 
-def digest_of_all(directory: Path, beside: list[str], known: dict[str, str] | None = None) -> str:
+def digest_of_all(
+    directory: Path,
+    beside: list[str],
+    known: Mapping[str, str] | None = None,
+    instead: Mapping[str, str] | None = None,
+) -> str:
     """One SHA-256 for the names and contents of all images, and for the digests of what travels ``beside``
-    them; an image that is in ``known`` is taken from there."""
+    them; of an image that is in ``known`` it is taken from there, and one in ``instead`` stands for another.
+    """
     names = (entry for entry in sorted(directory.iterdir()) if entry.suffix in (".img", ".json"))
-    digests = [[entry.name, (known or {}).get(entry.name) or _digest(entry)] for entry in names]
+    found = ((entry.name, (known or {}).get(entry.name) or _digest(entry)) for entry in names)
+    digests = [[name, (instead or {}).get(digest, digest)] for name, digest in found]
     return hashlib.sha256(json.dumps([digests, beside]).encode()).hexdigest()
 
 
@@ -115,7 +157,7 @@ class Follower:
         """Take in what has come, and pause after each block."""
         for path in self.directory.glob("pages-*.img"):
             found = self.hashes.setdefault(path, hashlib.sha256())
-            with path.open("rb", buffering=0) as stream:
+            with beneath.regular_file(path) as stream:
                 stream.seek(self.read.get(path, 0))
                 while block := stream.read(BLOCK_BYTES):
                     found.update(block)
@@ -125,21 +167,18 @@ class Follower:
 
 def _digest(path: Path) -> str:
     found = hashlib.sha256()
-    with open(path, "rb", buffering=0, opener=_no_link) as stream:
+    with beneath.regular_file(path) as stream:
         while block := stream.read(BLOCK_BYTES):
             found.update(block)
             os.sched_yield()  # to CRIU, if it waits for this core
     return found.hexdigest()
 
 
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
 def first_error(log: Path) -> str:
     """CRIU's own first error line in ``log`` that stopped it, or an empty string."""
     try:
-        lines = log.read_text(errors="replace").splitlines()
+        with beneath.regular_file(log) as stream:
+            lines = stream.read(LOG_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return ""
     errors = [match["words"] for line in lines if (match := ERROR_LINE.search(line))]

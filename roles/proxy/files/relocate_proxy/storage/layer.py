@@ -1,8 +1,9 @@
-"""The container's writable layer: a full copy ahead of the window, and inside it only what changed since.
+"""The container's writable layer and its volumes: a full copy ahead of the window, inside it what changed.
 
-Read from the overlay's upper directory on the source (whiteouts are character devices 0:0, opaque directories
-bear ``trusted.overlay.opaque=y``: kernel.org, overlayfs.rst), applied through the mounted root file system on
-the target, as deletions followed by a tar archive. Never written to an upper directory that is mounted.
+A layer is read from the overlay's upper directory on the source (whiteouts are character devices 0:0, opaque
+directories bear ``trusted.overlay.opaque=y``: kernel.org, overlayfs.rst), applied through the mounted root
+file system on the target, as deletions followed by a tar archive. Never written to an upper directory that is
+mounted. A volume is a plain directory; its own owner, mode and times are a part of it (``ROOT``).
 
 A container that runs while it is copied can swap a directory for a link, so that the archive carries files
 below that link. What reads and writes is therefore confined to the layer and to the root that it is applied
@@ -10,12 +11,13 @@ to: whatever the container does, it reaches its own files only, here and there.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +25,12 @@ from typing import NamedTuple
 from relocate_proxy.protocol import shapes
 from relocate_proxy.storage import beneath, tar
 
+ROOT = "."
 OPAQUE = "trusted.overlay.opaque"
 CLOCK_SLACK_SECONDS = 1.0  # ctime is taken from a coarse clock; copying a file twice is harmless
 LISTING_BYTES = 1 << 28  # some millions of names
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -60,24 +65,38 @@ class Packed:
     archive: shapes.Digest = ""
 
 
+class _Look(NamedTuple):
+    since: Snapshot
+    plain: bool
+    mapped: frozenset[int]
+
+
 class _Directory(NamedTuple):
     path: str  # with a slash, or empty
     inside_new: bool = False
     touched: bool = False
 
 
-def changes(upper: Path, since: Snapshot) -> tuple[Changes, Snapshot]:
+def changes(
+    upper: Path, since: Snapshot, *, plain: bool = False, mapped: frozenset[int] = frozenset()
+) -> tuple[Changes, Snapshot]:
     """Compare ``upper`` with what an earlier copy saw (an empty Snapshot: all of it).
 
-    What vanishes meanwhile, of a container that runs, is left out. Raises OSError when the layer cannot be
-    read.
+    ``plain``: it is a volume; ``mapped``: inodes of files that a process can write without the kernel's
+    noting when. What vanishes meanwhile, of a container that runs, is left out. Raises OSError when the layer
+    cannot be read, or a volume has what is none of a volume.
     """
+    look = _Look(since, plain, mapped)
     found = Changes([], [], [])
     stamp = time.time() - CLOCK_SLACK_SECONDS
     seen: dict[str, tuple[int, frozenset[str]]] = {}
     opaque: set[str] = set()
     root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        if not since.directories:
+            write_back(upper)
+        if plain and os.fstat(root).st_ctime >= since.taken_at:
+            found.directories.append(ROOT)
         stack = [_Directory("")]
         while stack:
             here = stack.pop()
@@ -85,7 +104,7 @@ def changes(upper: Path, since: Snapshot) -> tuple[Changes, Snapshot]:
             if opened is None:
                 continue
             try:
-                below, names, is_opaque = _compare(opened, here, since, found)
+                below, names, is_opaque = _compare(opened, here, look, found)
                 seen[here.path] = (os.fstat(opened).st_ino, names)
             finally:
                 os.close(opened)
@@ -98,7 +117,7 @@ def changes(upper: Path, since: Snapshot) -> tuple[Changes, Snapshot]:
 
 
 def _compare(
-    opened: int, here: _Directory, since: Snapshot, found: Changes
+    opened: int, here: _Directory, look: _Look, found: Changes
 ) -> tuple[list[_Directory], frozenset[str], bool]:
     """Sort what changed in one directory into ``found``; return the directories in it, the names in it, and
     whether it is opaque.
@@ -106,6 +125,7 @@ def _compare(
     It is new, and all below it, unless the earlier copy saw it here, and as opaque if it is now: an inode
     number alone may have been given again, to one that hides more of the image.
     """
+    since = look.since
     inode, before = since.directories.get(here.path, (0, frozenset[str]()))
     unlike = here.inside_new or inode != os.fstat(opened).st_ino
     was_opaque = here.path in since.opaque
@@ -123,13 +143,47 @@ def _compare(
     for entry, status in _entries(opened):
         names.add(entry)
         touched = new or entry not in before or status.st_ctime >= since.taken_at
+        touched = touched or status.st_ino in look.mapped
         if stat.S_ISDIR(status.st_mode):
             below.append(_Directory(f"{here.path}{entry}/", new, touched))
         elif touched:
+            if look.plain:
+                _refuse_device(here.path + entry, status)
             (found.removed if _is_absent(status) else found.others).append(here.path + entry)
     if not new:
         found.removed.extend(here.path + gone for gone in before - names)
     return below, frozenset(names), is_opaque
+
+
+def _refuse_device(path: str, status: os.stat_result) -> None:
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        raise OSError(f"{path!r:.100} in a volume is a device, which does not travel")
+
+
+def write_back(root: Path) -> None:
+    """Have all of the file system of ``root`` on its disk. Raises OSError when the disk fails.
+
+    A page that is clean is noted when a mapping of it is written, in the times of its file; not by every file
+    system (tmpfs): see `written_in_place`.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _libc.syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "syncfs", str(root))
+    finally:
+        os.close(descriptor)
+
+
+def written_in_place(pids: Iterable[str], proc: Path = Path("/proc")) -> frozenset[int]:
+    """Inodes of the files that these processes have mapped shared and writable."""
+    found = set[int]()
+    for pid in pids:
+        with contextlib.suppress(OSError), (proc / pid / "maps").open(errors="replace") as lines:
+            for line in lines:
+                _, rights, _, _, inode, *_ = line.split(maxsplit=5)
+                if rights[1] == "w" and rights[3] == "s":
+                    found.add(int(inode))
+    return frozenset(found - {0})
 
 
 def _entries(opened: int) -> Iterator[tuple[str, os.stat_result]]:
@@ -172,10 +226,16 @@ def pack(upper: Path, found: Changes, archive: Path, frozen: bool = True) -> Pac
 
 
 def unpack(
-    archive: Path, root: Path, expected: Packed | None = None, waiting: tar.Extraction | None = None
+    archive: Path,
+    root: Path,
+    expected: Packed | None = None,
+    waiting: tar.Extraction | None = None,
+    *,
+    plain: bool = False,
 ) -> Packed:
     """Apply what ``pack`` wrote to the mounted root file system ``root`` of a container that does not run,
-    through ``waiting`` if it was started ahead, there; return the digests of what was applied.
+    through ``waiting`` if it was started ahead, there, or to a volume (``plain``); return the digests of what
+    was applied.
 
     Raises OSError when the target's disk or the archive fails, and, before anything is changed, when what
     lies there is not what is ``expected``, or names what cannot be part of a layer. What is extracted is
@@ -187,7 +247,7 @@ def unpack(
     listed = hashlib.sha256(listing).hexdigest()
     if expected:
         _demand(listed, expected.listing, archive.with_suffix(".json"))
-    found = _listing(listing)
+    found = _listing(listing, plain)
     if not (found.directories or found.others):
         _clear(root, found)
         return Packed(listed)
@@ -208,7 +268,7 @@ def _demand(digest: str, expected: str, path: Path) -> None:
         raise OSError(f"{path.name} on the shared storage is not what the source wrote")
 
 
-def _listing(text: bytes) -> Changes:
+def _listing(text: bytes, plain: bool = False) -> Changes:
     """Raises OSError unless it is made of names that lie below a root."""
     if len(text) > LISTING_BYTES:
         raise OSError("the layer's listing is too long")
@@ -220,9 +280,20 @@ def _listing(text: bytes) -> Changes:
         if not isinstance(names, list):
             raise OSError("the layer's listing cannot be read")
         for name in names:
-            if not beneath.is_name(name):
+            is_root = plain and name == ROOT and names is found.directories
+            if not (is_root or beneath.is_name(name)):
                 raise OSError(f"the layer's listing has a name that is none of a layer: {name!r:.100}")
     return found
+
+
+def empty(root: Path) -> None:
+    """Remove all that is in a directory. Raises OSError."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in os.listdir(descriptor):  # noqa: PTH208 - of a descriptor
+            beneath.remove(descriptor, name)
+    finally:
+        os.close(descriptor)
 
 
 def _clear(root: Path, found: Changes) -> None:

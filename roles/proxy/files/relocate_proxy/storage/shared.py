@@ -2,36 +2,39 @@
 
     spec.json          the container's configuration, from which the target creates it
     layer-0.{tar,json} the writable layer, copied while the container ran; layer-1: what changed since
+    volume-N-0.{tar,json}, volume-N-1: each volume that travels likewise
     log-0, log-1       the container's log likewise
     images/            CRIU's images; work-dump/, work-restore/: its logs
     flows.json         the connections' conntrack entries
-    vote.json          what the source has voted with: the images are worth what it says
+    vote.json          what the source has voted with, under its seal, for after a loss of power
 
-Whoever may write the storage is not believed: what is read here has a digest that came over a channel, or a
-shape that it is held to. No file is opened through a link. Nobody waits for a file to appear.
+Whoever may write the storage is not believed: what is read here has a digest that came over a channel, a
+seal, or a shape that it is held to. No file is opened through a link. Nobody waits for a file to appear.
 """
 
 import hashlib
+import hmac
 import json
 import os
 import shutil
-import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 from relocate_proxy import paths
 from relocate_proxy.kernel.flows import Flow
 from relocate_proxy.protocol import shapes
-from relocate_proxy.protocol.messages import Dumped
-from relocate_proxy.storage import images
+from relocate_proxy.protocol.messages import Vote
+from relocate_proxy.storage import beneath, images
 from relocate_proxy.storage.layer import Packed
 
 JsonObject = dict[str, Any]
 MARKER = ".relocate-storage"  # the storage role puts it there
 MOST_FLOWS = 1 << 18  # nf_conntrack's own bound on a large host
 LARGEST_DOCUMENT = 1 << 28
+NO_LINKS = 0x2000  # ST_NOSYMFOLLOW, Linux 5.10; CRIU and runc open the images by their paths
 
 
 class StorageError(Exception):
@@ -46,18 +49,23 @@ class Flows:
 
 
 @dataclass(frozen=True)
-class Vote:
-    """``vote.json``: what the source answered, and the digest of its images as soon as it is known."""
+class _Sealed:
+    """``vote.json``: the digest of the images comes as soon as it is known."""
 
-    dumped: Dumped
-    images: shapes.Digest = ""
+    vote: Vote
+    seal: shapes.Digest
 
 
 def require() -> None:
     """Raises StorageError when this host has not the storage that the others have: what it would write where
-    that should be mounted nobody would find."""
+    that should be mounted nobody would find. And where links are followed: whoever may write there would
+    have CRIU and runc, which go by paths, write elsewhere as root."""
     if not (paths.STORAGE / MARKER).exists():
         raise StorageError(f"the shared storage is not here: mount {paths.STORAGE}")
+    if not os.statvfs(paths.STORAGE).f_flag & NO_LINKS:
+        raise StorageError(
+            f"links on the shared storage are followed: mount {paths.STORAGE} with nosymfollow"
+        )
 
 
 class StorageArea:
@@ -87,6 +95,10 @@ class StorageArea:
     def layer(self, round_: int) -> Path:
         """The archive of a copy of the writable layer; its listing lies beside it."""
         return self.directory / f"layer-{round_}.tar"
+
+    def volume(self, number: int, round_: int) -> Path:
+        """Likewise, of the volume that the configuration names at this place."""
+        return self.directory / f"volume-{number}-{round_}.tar"
 
     # The configuration.
 
@@ -132,7 +144,7 @@ class StorageArea:
 
     def append_log(self, round_: int, log: Path) -> None:
         """Put what ``copy_log`` took at the end of the log of the container that is to have it."""
-        with self._open(f"log-{round_}") as stream:
+        with beneath.regular_file(self.directory / f"log-{round_}") as stream:
             if os.fstat(stream.fileno()).st_size == 0:
                 return  # another log driver's keep no such file
             with log.open("ab") as target:
@@ -145,10 +157,15 @@ class StorageArea:
         """runc restore reads this before it talks to CRIU; the dump will write the same."""
         self._write("images/descriptors.json", json.dumps(descriptors).encode())
 
-    def digest(self, layers: list[Packed | None], known: dict[str, str] | None = None) -> str:
-        """Of all images and of the copies of the layer; of the images in ``known`` it is taken from there."""
-        beside = [digest for each in layers if each for digest in (each.listing, each.archive)]
-        return images.digest_of_all(self.images, beside, known)
+    def digest(
+        self,
+        copies: list[Packed | None],
+        known: Mapping[str, str] | None = None,
+        instead: Mapping[str, str] | None = None,
+    ) -> str:
+        """Of all images and of the copies of the layer and the volumes (`images.digest_of_all`)."""
+        beside = [digest for each in copies if each for digest in (each.listing, each.archive)]
+        return images.digest_of_all(self.images, beside, known, instead)
 
     def dump_error(self) -> str:
         """Why a dump failed, in CRIU's words, or in the system's if nothing can be written here; or empty."""
@@ -167,44 +184,40 @@ class StorageArea:
             return f"the shared storage takes no image: {error.strerror}"
         return ""
 
-    # The vote, which is worth what the images are.
+    # The vote.
 
-    def write_vote(self, vote: Vote) -> None:
-        """Replaces what was there."""
-        self._write("vote.json", json.dumps(shapes.write(vote)).encode())
+    def write_vote(self, vote: Vote, key: str) -> None:
+        """Replaces what was there. ``key``: a secret of this host, for this relocation."""
+        self._write("vote.json", json.dumps(shapes.write(_Sealed(vote, _seal(vote, key)))).encode())
 
-    def read_vote(self) -> Vote | None:
-        """What the source has voted with; None if it has not. Raises ShapeError or StorageError."""
+    def read_vote(self, key: str) -> Vote | None:
+        """What this host has voted with; None if it has not. Raises ShapeError, or StorageError if it was
+        written by another."""
         try:
-            text = self._read("vote.json")
+            found = shapes.parse(_Sealed, self._read("vote.json"))
         except FileNotFoundError:
             return None
-        return shapes.parse(Vote, text)
+        if not key or not hmac.compare_digest(found.seal, _seal(found.vote, key)):
+            raise StorageError("vote.json was changed on the shared storage")
+        return found.vote
 
     # Files.
 
     def _write(self, name: str, text: bytes) -> None:
         """Replace a file as a whole."""
-        with self._create(f"{name}.partial") as stream:
-            stream.write(text)
-        (self.directory / f"{name}.partial").rename(self.directory / name)
+        beneath.replace_file(self.directory / name, text)
 
-    def _create(self, name: str) -> Any:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.fdopen(os.open(self.directory / name, flags, 0o600), "wb")
-
-    def _open(self, name: str) -> Any:
-        descriptor = os.open(
-            self.directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        )
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise StorageError(f"{name} on the shared storage is not a file")
-        return os.fdopen(descriptor, "rb")
+    def _create(self, name: str) -> IO[bytes]:
+        return beneath.new_file(self.directory / name)
 
     def _read(self, name: str) -> bytes:
-        with self._open(name) as stream:
+        with beneath.regular_file(self.directory / name) as stream:
             text: bytes = stream.read(LARGEST_DOCUMENT + 1)
         if len(text) > LARGEST_DOCUMENT:
             raise StorageError(f"{name} on the shared storage is too large")
         return text
+
+
+def _seal(vote: Vote, key: str) -> str:
+    text = json.dumps(shapes.write(vote), sort_keys=True).encode()
+    return hmac.new(key.encode(), text, hashlib.sha256).hexdigest()

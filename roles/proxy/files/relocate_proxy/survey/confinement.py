@@ -7,11 +7,11 @@ that is not in the table, or a value that its rule does not know, is refused. Wo
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from relocate_proxy import paths
+from relocate_proxy import engine, paths
 from relocate_proxy.protocol import shapes
 
 JsonObject = dict[str, Any]
@@ -47,6 +47,12 @@ MemorySwap MemorySwappiness NanoCpus NetworkMode OomKillDisable OomScoreAdj Pids
 PublishAllPorts ReadonlyRootfs RestartPolicy ShmSize StorageOpt Tmpfs Ulimits VolumeDriver
 """
 HARMLESS = frozenset(_HARMLESS.split())  # NetworkMode and PortBindings have rules of their own, in preflight
+_CONFIG = """
+ArgsEscaped AttachStderr AttachStdin AttachStdout Cmd Domainname Entrypoint Env ExposedPorts Healthcheck
+Hostname Image Labels MacAddress NetworkDisabled OnBuild OpenStdin Shell StdinOnce StopSignal StopTimeout
+Tty User Volumes WorkingDir
+"""
+CONFIG = frozenset(_CONFIG.split())  # what the container's own processes are told
 MOUNT = frozenset({"Type", "Source", "Target", "ReadOnly", "Consistency", "TmpfsOptions", "VolumeOptions"})
 
 
@@ -111,18 +117,21 @@ def findings(host: JsonObject, permits: Permits, driver_of: DriverOf) -> Iterato
     asked = Asked(host, permits, driver_of)
     for rule in dict.fromkeys(RULES.values()):
         yield from rule(asked)
-    for key in sorted(host.keys() - RULES.keys() - HARMLESS):
-        if host[key] not in (None, "", 0, [], {}):
-            yield (
-                f"its setting {key[:40]!r} is not known here",
-                "start it without, or provision the hosts anew",
-            )
+    yield from strange(host, HOST)
 
 
-def kept(host: JsonObject) -> JsonObject:
-    """Of a HostConfig what the table knows. The engine reads keys in whatever case, so that one which we pass
-    over would still be read by it."""
-    return {key: value for key, value in host.items() if key in RULES or key in HARMLESS}
+def strange(settings: JsonObject, known: Set[str]) -> Iterator[Finding]:
+    """Settings that would be lost, since they are not among those that are ``known``."""
+    for key in sorted(settings.keys() - known):
+        if settings[key] not in (None, "", 0, [], {}):
+            why = f"its setting {key[:40]!r} is not known here"
+            yield why, "start it without, or provision the hosts anew"
+
+
+def kept(settings: JsonObject, known: Set[str]) -> JsonObject:
+    """What is ``known`` of these. The engine reads keys in whatever case: one that is passed over here as not
+    known would still be read by it."""
+    return {key: value for key, value in settings.items() if key in known}
 
 
 def _privileges(asked: Asked) -> Iterator[Finding]:
@@ -181,7 +190,8 @@ def _namespaces(asked: Asked) -> Iterator[Finding]:
         yield f"its runtime is {runtime[:60]}", "start it with the default runtime, runc"
     if asked.text("Isolation") not in ("", "default"):
         yield "it has an isolation of its own", "start it without --isolation"
-    if asked.host.get("Annotations"):  # runc takes settings of systemd's and of CRIU's from them
+    # runc takes settings of systemd's and of CRIU's from them. One is ours.
+    if _object(asked.host.get("Annotations"), "Annotations").keys() - {engine.IMAGE_NAME}:
         yield "it has annotations for the runtime", "start it without --annotation"
 
 
@@ -238,7 +248,10 @@ def _volumes(asked: Asked) -> Iterator[Finding]:
                 "Options",
             }:
                 raise SpecificationError("a mount has options that are not known")
-            yield from _volume(asked, source, where, str(driver.get("Name") or ""))
+            if source:
+                yield from _volume(asked, source, where, str(driver.get("Name") or ""))
+            elif driver.get("Name") not in (None, "", "local") or driver.get("Options"):
+                yield f"{where[:60]} is a volume with driver options", "make that volume, with a name"
         elif kind == "bind":
             yield from _volume(asked, source or "/", where, "")
         elif kind != "tmpfs" or "VolumeOptions" in mount or "BindOptions" in mount or source:
@@ -248,11 +261,11 @@ def _volumes(asked: Asked) -> Iterator[Finding]:
 def _volume(asked: Asked, source: str, where: str, wanted: str) -> Iterator[Finding]:
     """``wanted``: the driver with which the engine would make it, if it is not here."""
     if source.startswith(("/", ".")) or not source:
-        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a shared volume"
+        yield f"{where} is the host's {source[:60]}", "put the files into the image or on a volume"
     elif (asked.driver_of(source) or wanted or "local") == "local":
         yield (
-            f"{where} is the local volume {source[:12]}",
-            "use a volume driver with shared storage, or --tmpfs",
+            f"{where} is the local volume {source[:12]}, which does not come along",
+            "have its source provisioned anew",
         )
 
 
@@ -285,9 +298,10 @@ RULES: Mapping[str, Rule] = {
     **_keys(_life, "AutoRemove Links"),
     **_keys(_volumes, "VolumesFrom Binds Mounts"),
 }
+HOST = HARMLESS | RULES.keys()
 
 
-def drivers_of(mounts: Iterable[Any]) -> DriverOf:
-    """Of the volumes that a running container has, as the engine that runs it tells them."""
-    known = {str(each.get("Name")): str(each.get("Driver") or "local") for each in mounts}
-    return lambda name: known.get(name, "")
+def travelling(names: Iterable[str], otherwise: DriverOf = lambda _: "") -> DriverOf:
+    """For volumes that come along, or are the same on both hosts: other rules than the table's know them."""
+    known = frozenset(names)
+    return lambda name: "that of a volume which comes along" if name in known else otherwise(name)

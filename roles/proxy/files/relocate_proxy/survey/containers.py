@@ -3,11 +3,13 @@
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from relocate_proxy import engine
+from relocate_proxy.belongings import volumes
 from relocate_proxy.survey import holdings, preflight
 from relocate_proxy.survey.patience import CONTAINER_SECONDS, Patience
 from relocate_proxy.survey.surroundings import Surroundings
@@ -67,6 +69,8 @@ def container(inspect: JsonObject, around: Surroundings, patience: Patience) -> 
     """One entry of ``containers``. Raises whatever reading it raises."""
     processes = holdings.processes_of(inspect["State"]["Pid"])
     networks = inspect["NetworkSettings"].get("Networks") or {}
+    mounted = list(volumes.mounted(inspect))
+    carried = [each for each in mounted if volumes.of_this_host_alone(around.volumes.get(each.name, {}))]
     obstacles = preflight.obstacles(inspect, around, patience) + holdings.held(processes, patience=patience)
     addresses = (network["IPAddress"] for network in networks.values() if network.get("IPAddress"))
     return {
@@ -76,7 +80,9 @@ def container(inspect: JsonObject, around: Surroundings, patience: Patience) -> 
         "ports": sorted(set(published(inspect))),
         "networks": sorted(networks),
         "memory_bytes": sum(map(resident, patience.over(processes))),
-        "layer_bytes": written(inspect, min(WALK_SECONDS, patience.left)),
+        "layer_bytes": written(inspect, (each.path for each in carried), min(WALK_SECONDS, patience.left)),
+        "volumes": sorted({each.name for each in carried if not each.anonymous}),
+        "shared_volumes": sorted({each.name for each in mounted if each not in carried}),
         "droppable": holdings.droppable(processes, patience=patience),
         "aio_events": holdings.aio_events(processes, patience=patience),
         "obstacles": obstacles[:MOST_OBSTACLES],
@@ -90,7 +96,7 @@ def _identity(inspect: JsonObject) -> JsonObject:
     return {
         "name": str(inspect.get("Name") or inspect.get("Id") or "?").lstrip("/"),
         "id": str(inspect.get("Id") or ""),
-        "image": str(config.get("Image") or ""),
+        "image": engine.image_name({**inspect, "Config": config}),
         "labels": mine,
     }
 
@@ -106,22 +112,22 @@ def published(inspect: JsonObject) -> Iterator[str]:
                 yield f"{protocol}/{number}"
 
 
-def written(inspect: JsonObject, seconds: float = WALK_SECONDS) -> int:
-    """Bytes of disk that the container's writable layer takes, as far as ``seconds`` go; 0 where the engine
-    keeps no such directory."""
+def written(inspect: JsonObject, volumes: Iterable[str] = (), seconds: float = WALK_SECONDS) -> int:
+    """Bytes of disk that the container's writable layer and these directories take, as far as ``seconds`` go;
+    without the layer where the engine keeps no such directory."""
     upper = ((inspect.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
     deadline = time.monotonic() + seconds
     total = 0
-    for number, blocks in enumerate(_blocks(upper) if upper else ()):
+    for number, blocks in enumerate(_blocks(*([upper] if upper else []), *volumes)):
         total += blocks * 512
         if number + 1 >= WALK_ENTRIES or time.monotonic() > deadline:
             break
     return total
 
 
-def _blocks(upper: str) -> Iterator[int]:
-    """Blocks of each entry below a directory; of one that goes meanwhile, none."""
-    stack = [upper]
+def _blocks(*directories: str) -> Iterator[int]:
+    """Blocks of each entry below the directories; of one that goes meanwhile, none."""
+    stack = [*directories]
     while stack:
         try:
             with os.scandir(stack.pop()) as entries:

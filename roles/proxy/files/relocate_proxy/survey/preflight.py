@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from relocate_proxy import engine
+from relocate_proxy.belongings import volumes
 from relocate_proxy.engine import EngineError
+from relocate_proxy.protocol.messages import MOST_NETWORKS
 from relocate_proxy.survey import clients, confinement, holdings
-from relocate_proxy.survey.confinement import DriverOf, Permits, SpecificationError, drivers_of
+from relocate_proxy.survey.confinement import DriverOf, Permits, SpecificationError, travelling
 from relocate_proxy.survey.holdings import Finding
 from relocate_proxy.survey.holdings import held as held  # for who asks the one question and the other
 from relocate_proxy.survey.patience import Patience
@@ -35,10 +37,13 @@ def obstacles(
     ...            "NetworkSettings": {"Networks": {"bridge": {}}}})[0]["reason"]
     'it is privileged'
     """
-    found = specified(inspect, around.permits, drivers_of(inspect.get("Mounts") or []))
-    found += [finding for check in (_storage, _state) for finding in check(inspect)]
+    mounted = travelling(each.name for each in volumes.mounted(inspect))
+    found = specified(inspect, around.permits, mounted)
+    found += [finding for check in (_binds, _state) for finding in check(inspect)]
     found += _entered(inspect, patience or Patience())
-    found += [finding for check in (_shared, _drivers, _awaited) for finding in check(inspect, around)]
+    found += [
+        finding for check in (_shared, _drivers, _volumes, _awaited) for finding in check(inspect, around)
+    ]
     return [{"reason": reason, "hint": hint} for reason, hint in dict.fromkeys(found)]
 
 
@@ -49,7 +54,8 @@ def specified(document: dict[str, Any], permits: Permits, driver_of: DriverOf) -
     ``driver_of``: the driver of a volume where this is asked, "" if there is no such volume.
     """
     try:
-        found = [finding for check in (_label, _network, _ports, _terminal) for finding in check(document)]
+        found = [finding for check in (_label, _network, _ports) for finding in check(document)]
+        found += confinement.strange(document["Config"], confinement.CONFIG)
         return found + list(confinement.findings(_host(document), permits, driver_of))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpecificationError(f"its configuration is not the engine's: {error}") from None
@@ -78,8 +84,8 @@ def _network(inspect: dict[str, Any]) -> Iterator[Finding]:
         yield "it uses another container's network", "give it a network of its own"
     elif mode == "none" or not networks:
         yield "it has no network", "attach it to a bridge network"
-    elif len(networks) > 1:
-        yield f"it is attached to {len(networks)} networks", "leave it attached to one"
+    elif len(networks) > MOST_NETWORKS:
+        yield f"it is attached to {len(networks)} networks", f"leave it attached to {MOST_NETWORKS}"
     for name, network in networks.items():
         if ((network or {}).get("IPAMConfig") or {}).get("IPv4Address"):
             yield (
@@ -98,25 +104,34 @@ def _ports(inspect: dict[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def _storage(inspect: dict[str, Any]) -> Iterator[Finding]:
+def _binds(inspect: dict[str, Any]) -> Iterator[Finding]:
     for mount in inspect.get("Mounts") or []:
-        where = mount.get("Destination", "?")
         if mount.get("Type") == "bind":
             yield (
-                f"{where} is the host's {mount.get('Source', '?')}",
-                "put the files into the image or on a shared volume",
+                f"{mount.get('Destination', '?')} is the host's {mount.get('Source', '?')}",
+                "put the files into the image or on a volume",
             )
-        elif mount.get("Type") == "volume" and (mount.get("Driver") or "local") == "local":
-            name = mount.get("Name") or "?"
-            yield (
-                f"{where} is the local volume {name[:12]}",
-                "use a volume driver with shared storage, or --tmpfs",
-            )
+    for mount in _host(inspect).get("Mounts") or []:
+        if ((mount or {}).get("VolumeOptions") or {}).get("Subpath"):
+            yield f"{mount.get('Target', '?')} is a part of a volume", "give it the whole volume"
 
 
-def _terminal(inspect: dict[str, Any]) -> Iterator[Finding]:
-    if inspect["Config"].get("Tty"):
-        yield "it has a terminal", "start it without -t"
+def _volumes(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]:
+    mounted = list(volumes.mounted(inspect))
+    if len({each.name for each in mounted}) > volumes.MOST:
+        yield f"it has more than {volumes.MOST} volumes", "give it fewer"
+    for each in mounted:
+        document = around.volumes.get(each.name, {})
+        if why := volumes.unable(document):
+            yield f"volume {each.name[:40]} cannot come along: {why}", "use a volume without driver options"
+        if not volumes.of_this_host_alone(document):
+            continue
+        for identity, name in around.users.get(each.name, {}).items():
+            if identity != inspect.get("Id"):
+                yield (
+                    f"container {name} has its volume {each.name[:40]} too",
+                    "give that one a volume of its own, or remove it: the volume goes with its container",
+                )
 
 
 def _state(inspect: dict[str, Any]) -> Iterator[Finding]:
@@ -201,6 +216,11 @@ def _drivers(inspect: dict[str, Any], around: Surroundings) -> Iterator[Finding]
             yield (
                 f"its network {name} is {driver}, not a bridge",
                 "attach it to a bridge network: packets reach it by its host",
+            )
+        elif name in around.fixed:
+            yield (
+                f"its network {name} cannot be made elsewhere: {around.fixed[name]}",
+                "make the network without that",
             )
 
 

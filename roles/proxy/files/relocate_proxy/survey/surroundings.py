@@ -3,10 +3,11 @@ and who waits for its end."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relocate_proxy import engine, paths
+from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.engine import EngineError
 from relocate_proxy.survey import clients, confinement
 from relocate_proxy.survey.clients import Client
@@ -17,7 +18,9 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """``neighbours``: the engine's documents of running containers; ``drivers``: of its networks, by name.
+    """``neighbours``: the engine's documents of running containers; ``drivers``: of its networks, by name;
+    ``fixed``: of bridge networks why they cannot be made elsewhere, those that can left out; ``volumes``: the
+    engine's documents by name, ``users``: of each the ids and names of the containers that have it.
 
     A neighbour's document may be its line in a listing, which knows ``NetworkMode`` only.
     """
@@ -25,24 +28,26 @@ class Surroundings:
     neighbours: Sequence[JsonObject] = ()
     drivers: Mapping[str, str] = field(default_factory=dict)
     clients: Sequence[Client] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, JsonObject] = field(default_factory=dict)
+    users: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     permits: Permits = confinement.NOTHING
 
     @property
-    def bridges(self) -> list[str]:
-        """Names of the networks that a container which arrives may be attached to."""
-        return sorted(name for name, driver in self.drivers.items() if driver == "bridge")
+    def no_bridges(self) -> dict[str, str]:
+        """Drivers of the networks whose names a container's bridge cannot have here."""
+        return {name: driver for name, driver in self.drivers.items() if driver != "bridge"}
 
 
 def look() -> Surroundings:
     """All of them. Raises EngineError when the engine does not answer."""
-    return Surroundings(running(), _drivers(), clients.running(), confinement.permits())
+    return _around(running())
 
 
 def glance() -> Surroundings:
-    """As ``look``, at the price of two requests however many containers there are: who has joined another's
+    """As ``look``, at the price of four requests however many containers there are: who has joined another's
     pid namespace is not seen. For who looks once for each container. Raises EngineError."""
-    around = engine.look_up("/containers/json")
-    return Surroundings(around, _drivers(), clients.running(), confinement.permits())
+    return _around(engine.look_up("/containers/json"))
 
 
 def running() -> list[JsonObject]:
@@ -66,5 +71,25 @@ def _document(identity: str) -> JsonObject | None:
     return document
 
 
-def _drivers() -> dict[str, str]:
-    return {network["Name"]: network["Driver"] for network in engine.look_up("/networks")}
+def of(
+    neighbours: Sequence[JsonObject],
+    listing: Sequence[JsonObject],
+    known: Sequence[JsonObject],
+    users: Mapping[str, Mapping[str, str]],
+) -> Surroundings:
+    """What the engine tells of containers, networks (``listing``) and volumes (``known``). Pure."""
+    bridges = [each for each in listing if each["Driver"] == "bridge" and each["Name"] != networks.DEFAULT]
+    return Surroundings(
+        neighbours=neighbours,
+        drivers={each["Name"]: each["Driver"] for each in listing},
+        fixed={each["Name"]: why for each in bridges if (why := networks.unable(each))},
+        volumes={each["Name"]: each for each in known},
+        users=users,
+    )
+
+
+def _around(neighbours: Sequence[JsonObject]) -> Surroundings:
+    listing = engine.look_up("/networks")
+    known = engine.look_up("/volumes").get("Volumes") or []
+    found = of(neighbours, listing, known, volumes.users())
+    return replace(found, clients=clients.running(), permits=confinement.permits())

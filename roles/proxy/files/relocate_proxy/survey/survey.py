@@ -101,7 +101,8 @@ def capacity(around: Surroundings) -> JsonObject:
         "storage_free_bytes": free_bytes(paths.STORAGE),
         "mtu": mtu(default_route()[0]),
         "published_ports": sorted(ports | set(listening())),
-        "networks": around.bridges,
+        "no_bridges": around.no_bridges,
+        "volumes": sorted(around.volumes),
     }
 
 

@@ -1,0 +1,1 @@
+"""What a container has of its engine besides itself, and brings along."""
