@@ -183,6 +183,11 @@ class Settings:
             return Path("/var/lib/relocate")
         return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "relocate"
 
+    def value(self, name: str) -> Any:
+        """The value of a dotted key."""
+        section, _, key = name.rpartition(".")
+        return getattr(getattr(self, section) if section else self, key)
+
     def role_variables(self) -> dict[str, str | bool]:
         """Variables of roles that these settings set; what they leave empty, the inventory may say."""
         variables: dict[str, str | bool] = {
