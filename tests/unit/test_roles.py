@@ -154,3 +154,14 @@ def test_every_package_of_the_host_program_is_installed() -> None:
     program = ROOT / "roles/proxy/files/relocate_proxy"
     rooms = sorted(path.parent.name for path in program.glob("*/__init__.py"))
     assert load(ROOT / "roles/proxy/vars/main.yml")["proxy__rooms"] == rooms
+
+
+def test_no_key_of_an_argument_is_a_template(role: Path) -> None:
+    """Ansible would take it as it stands: a file by that name was written once."""
+
+    def keys(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [*value, *(key for each in value.values() for key in keys(each))]
+        return [key for each in value for key in keys(each)] if isinstance(value, list) else []
+
+    assert not [key for task in all_tasks(role) for key in keys(task) if "{{" in key]
