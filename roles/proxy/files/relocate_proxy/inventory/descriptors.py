@@ -10,6 +10,7 @@ from relocate_proxy.inventory.document import Fact
 DESCRIPTOR, FLAGS, OFFSET = "descriptor", "descriptor flags", "offset"
 EVENTFD, SEMAPHORE, SIGNALFD, TIMERFD = "eventfd count", "eventfd semaphore", "signalfd mask", "timerfd"
 EPOLL, INOTIFY, LOCKS = "epoll items", "inotify watches", "file locks"
+O_LARGEFILE = 0o100000  # the kernel adds it to what is opened, not to what pipe(2) makes; it means nothing
 _NUMBERED = re.compile(r"(socket|pipe):\[\d+\]")
 
 
@@ -25,7 +26,7 @@ def facts(of: str, link: str, text: str) -> Iterator[Fact]:
         value = value.strip()
         match key:
             case "flags":
-                yield Fact(FLAGS, of, value)
+                yield Fact(FLAGS, of, f"{int(value, 8) & ~O_LARGEFILE:o}")
             case "pos" if link.startswith("/") and not link.startswith(("/dev/", "/proc/")):
                 yield Fact(OFFSET, of, value)
             case "eventfd-count":

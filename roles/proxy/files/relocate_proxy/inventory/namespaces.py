@@ -32,12 +32,13 @@ ROUTES = {6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}  # rtnetl
 
 
 def mounts(text: str) -> Iterator[Fact]:
-    """The lines of mountinfo, but for numbers and for where on the host they come from."""
+    """The lines of mountinfo, but for numbers, for where on the host they come from, and for when the time of
+    access is written: CRIU gives a masked file's mount the kernel's default for that (mount(8), relatime)."""
     seen: dict[str, int] = {}
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         words = left.split()
-        point, flags = words[4], words[5]
+        point, flags = words[4], words[5].replace(",relatime", "")
         seen[point] = seen.get(point, 0) + 1
         of = point if seen[point] == 1 else f"{point} ({seen[point]})"
         yield Fact(MOUNT, of, f"{right.split()[0]} {flags}")
