@@ -487,6 +487,17 @@ def test_who_came_from_outside_is_no_part_of_it(puppet: Puppet) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_names_of_unix_sockets_that_were_joined_are_not_compared(puppet: Puppet) -> None:
+    """CRIU makes a pair of them, which has none. That of a listener is."""
+    puppet("l = socket.socket(1); l.bind('met'); l.listen(); d = socket.socket(1); d.connect('met')")
+    puppet("n, _ = l.accept()")
+    names = {each.of: (each.name, each.peer) for each in puppet.take().sockets}
+    met, joined = (f"socket 1/{puppet(f'{which}.fileno()')}" for which in "ln")
+    assert names[met] == ("met", "")
+    assert names[joined] == names[f"socket 1/{puppet('d.fileno()')}"] == ("", "")
+    puppet("l.close(), d.close(), n.close()")
+
+
 def test_limits_are_the_same_by_both_ways(puppet: Puppet) -> None:
     """Of another user's process prlimit(2) tells nobody without CAP_SYS_RESOURCE."""
     (fact,) = (fact for fact in puppet.take().facts if fact.kind == "limits")
