@@ -37,6 +37,7 @@ VERBS = (
     "config",
     "testbed",
     "demo",
+    "experiment",
 )
 
 

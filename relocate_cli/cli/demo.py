@@ -35,7 +35,7 @@ def demo(
     with lock(place.cache / "demo"):  # two would share one testbed, and the first to end would take it down
         try:
             with render.Progress(quiet=quiet) as progress:
-                standing = stage.set_up(engine, progress.phase)
+                standing = stage.set_up([engine], progress.phase)
                 vip = stage.start_container(standing, progress.phase)
                 result = show.play(standing, vip, hops, lambda number: progress.phase(f"hop {number}"))
         finally:

@@ -18,8 +18,9 @@ class Client(threading.Thread):
     and how many lines the server has seen.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, pace: float = PACE) -> None:
         super().__init__(daemon=True)
+        self._pace = pace
         self._connection = connection
         self._stopping = threading.Event()
         self.replies = array("d")  # monotonic seconds
@@ -66,7 +67,7 @@ class Client(threading.Thread):
             if now >= following and not self._stopping.is_set():
                 self.sent += 1
                 self._connection.sendall(b"%d\n" % self.sent)
-                following = max(following + PACE, now)  # after a pause messages do not come in a burst
+                following = max(following + self._pace, now)  # after a pause messages do not come in a burst
             ready, _, _ = select.select([self._connection], [], [], max(following - time.monotonic(), 0.0))
             if ready:
                 data = self._connection.recv(1 << 16)

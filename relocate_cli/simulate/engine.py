@@ -68,7 +68,7 @@ class Tally:
         return math.sqrt(max(self.square / self.won - self.mean_time**2, 0.0) / self.won)
 
 
-def wilson(count: int, trials: int) -> tuple[float, float]:
+def wilson(count: float, trials: float) -> tuple[float, float]:
     """95 % confidence interval of a proportion (Wilson 1927); never outside [0, 1], never empty.
 
     >>> [round(edge, 3) for edge in wilson(10, 10)]

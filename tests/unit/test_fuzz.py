@@ -30,6 +30,7 @@ from test_wire import REPORTS, REQUESTS, VOTE
 
 from relocate_cli import hearing, playbook, relocation, schedule
 from relocate_cli.errors import RelocateError
+from relocate_cli.experiment import sights
 from relocate_cli.journal import Survey
 from relocate_cli.plan import Relocation
 from relocate_cli.playbook import PlaybookResult, TaskEvent
@@ -51,6 +52,7 @@ CONNTRACK = (
     b"tcp 6 300 ESTABLISHED src=203.0.113.2 dst=203.0.113.64 sport=4000 dport=80"
     b" src=172.17.1.2 dst=203.0.113.2 sport=8080 dport=4000 [ASSURED] mark=0 use=1\n"
 )
+LOOKS = b"12.5 target1/0a=172.17.1.2\n13.5\n14.5 target1/0a=172.17.1.2 target2/ff=172.17.1.4\n"
 DOCUMENT = {
     "taken_at": 1.0,
     "features": {"C": {"kernel": "6.12", "packages": ["a=1"]}, "N": {"mtu": 1500}},
@@ -181,6 +183,7 @@ PARSERS = [
     Parser("preflight", _preflight, _json(WEB), SPECIFIED),
     Parser("conntrack", _of_text(flows.parse_flows), CONNTRACK),
     Parser("clock label", _clock, b"3.5", (RelocateError,)),
+    Parser("attacker's log", _of_text(partial(sights.read, "eve")), LOOKS, (RelocateError,)),
 ]
 
 SCRAPS: list[Any] = [
