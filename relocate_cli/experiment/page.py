@@ -214,7 +214,7 @@ def line(entry: Verdict, hosts: Sequence[str], attack: float) -> Line:
             bars.append(bar(stay.begin, stay.end, top, "stay", label, f"{stay.target} on {host}"))
         for sight in entry.seen:
             if sight.attacker == captured.get(host) and sight.target in lanes:
-                top = y + 2 + _LANE * lanes[sight.target] + _LANE - 4
+                top = y + 2 + _LANE * lanes[sight.target] + _LANE - 5
                 told = f"{sight.attacker} sees {sight.target}"
                 won = "won" if sight.seconds >= attack else "sight"
                 bars.append(bar(sight.begin, sight.end, top, won, "", told))
