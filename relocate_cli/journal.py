@@ -10,18 +10,19 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from relocate_cli.errors import LockedError, UsageError
-from relocate_cli.plan import Outcome, Phase, Relocation
+from relocate_cli.plan import Outcome, Phase, Relocation, inventory_of
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS relocation (
     id TEXT PRIMARY KEY, container TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
     vip TEXT NOT NULL, old_ip TEXT NOT NULL, new_ip TEXT NOT NULL, started REAL NOT NULL, ended REAL,
-    outcome TEXT NOT NULL, reason TEXT NOT NULL, window_ms REAL, phases TEXT NOT NULL);
+    outcome TEXT NOT NULL, reason TEXT NOT NULL, window_ms REAL, phases TEXT NOT NULL,
+    inventory TEXT NOT NULL DEFAULT 'null');
 CREATE INDEX IF NOT EXISTS relocation_started ON relocation (started);
 CREATE INDEX IF NOT EXISTS relocation_open ON relocation (started) WHERE outcome = 'open';
 CREATE TABLE IF NOT EXISTS survey (
@@ -74,10 +75,17 @@ class Journal:
             self._db = sqlite3.connect(state / "journal.sqlite", timeout=30, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.executescript(_SCHEMA)
+            self._grow()
         except (OSError, sqlite3.Error) as error:
             raise UsageError(
                 f"{state}: the journal cannot be opened: {error}", "set state_dir to a directory of yours"
             ) from None
+
+    def _grow(self) -> None:
+        """Give a journal of before the columns that have come since."""
+        known = {row[1] for row in self._db.execute("PRAGMA table_info(relocation)")}
+        if "inventory" not in known:
+            self._db.execute("ALTER TABLE relocation ADD COLUMN inventory TEXT NOT NULL DEFAULT 'null'")
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +108,7 @@ class Journal:
     def record(self, relocation: Relocation) -> None:
         """Write a relocation, or its new state if it is already there."""
         self._db.execute(
-            "INSERT OR REPLACE INTO relocation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO relocation VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 relocation.id,
                 relocation.container,
@@ -115,6 +123,7 @@ class Journal:
                 relocation.reason,
                 relocation.window_ms,
                 json.dumps([[phase.name, phase.ms] for phase in relocation.phases]),
+                json.dumps(asdict(relocation.inventory) if relocation.inventory else None),
             ),
         )
 
@@ -231,6 +240,7 @@ class Journal:
 def _relocation(row: Sequence[Any]) -> Relocation:
     facts: dict[str, Any] = dict(zip(_RELOCATION, row, strict=True))
     facts["outcome"] = Outcome(facts["outcome"])
+    facts["inventory"] = inventory_of(json.loads(facts["inventory"]))
     facts["phases"] = tuple(Phase(name, ms) for name, ms in json.loads(facts["phases"]))
     return Relocation(**facts)
 

@@ -1,9 +1,6 @@
 """The journal as Prometheus metrics, for node_exporter's textfile collector."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from relocate_cli.fleet import Fleet
 from relocate_cli.plan import Outcome, Relocation
@@ -56,33 +53,6 @@ def text(entries: Iterable[Relocation], known: Fleet | None, due: Mapping[str, f
         for host in hosts
     ]
     return "\n".join(lines) + "\n"
-
-
-def write(path: Path, content: str, secret: bool = False) -> None:
-    """Replace ``path`` so that a reader, or a crash, never meets half of it.
-
-    ``secret``: with what not everybody may read. Then it is its owner's alone, or whoever's the operator has
-    made the file that it replaces.
-    """
-    mode, owner = _access(path) if secret else (0o644, None)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    place = Path(handle.name)
-    if owner is not None:
-        os.chown(place, *owner)
-    place.chmod(mode)
-    place.rename(path)
-
-
-def _access(path: Path) -> tuple[int, tuple[int, int] | None]:
-    """Mode and owners of a secret file: the old one's, without what it let everybody do."""
-    try:
-        before = path.stat()
-    except FileNotFoundError:
-        return 0o600, None
-    return before.st_mode & 0o640, (before.st_uid, before.st_gid)
 
 
 def _family(name: str, kind: str, about: str) -> list[str]:

@@ -1,7 +1,8 @@
 """What shall be moved, and what came of it."""
 
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -75,6 +76,33 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Differences of one kind between the copy and what was frozen; ``why`` they are harmless."""
+
+    kind: str
+    times: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What came of comparing the copy with what was frozen, before it ran: how many facts, what was put
+    right."""
+
+    compared: int
+    mended: tuple[Noted, ...] = ()
+    harmless: tuple[Noted, ...] = ()
+
+
+def inventory_of(document: Mapping[str, Any] | None) -> Inventory | None:
+    """As host0 and the journal say it; None if nothing was compared."""
+    if not document:
+        return None
+    mended, harmless = (tuple(Noted(**each) for each in document[key]) for key in ("mended", "harmless"))
+    return Inventory(int(document["compared"]), mended, harmless)
+
+
+@dataclass(frozen=True)
 class Relocation:
     """The carrying out of one move. Times are seconds since the epoch; the window is freeze to release."""
 
@@ -91,6 +119,7 @@ class Relocation:
     reason: str = ""
     window_ms: float | None = None
     phases: tuple[Phase, ...] = ()
+    inventory: Inventory | None = None
     spans: tuple[Span, ...] = ()
 
     def document(self) -> dict[str, Any]:
@@ -108,6 +137,7 @@ class Relocation:
             "window_ms": self.window_ms,
             "gap_ms": None,
             "phases": [{"name": phase.name, "ms": phase.ms} for phase in self.phases],
+            "inventory": asdict(self.inventory) if self.inventory else None,
             "started": self.started,
             "ended": self.ended,
         }

@@ -9,7 +9,7 @@ from relocate_cli import playbook
 from relocate_cli.errors import ExitCode, RelocateError
 from relocate_cli.inventory import GATEWAY, STORAGE
 from relocate_cli.journal import Journal
-from relocate_cli.plan import Move, Outcome, Phase, Plan, Relocation, Span
+from relocate_cli.plan import Move, Outcome, Phase, Plan, Relocation, Span, inventory_of
 from relocate_cli.playbook import PlaybookResult, TaskEvent
 from relocate_cli.said import line
 from relocate_cli.settings import Settings
@@ -85,6 +85,7 @@ def variables(plan: Plan, settings: Settings) -> dict[str, Any]:
                 "vip": move.vip,
                 "deadline": settings.relocation.deadline,
                 "verify": settings.storage.verify,
+                "inventory": settings.relocation.inventory,
                 **({"recovers": move.recovers} if move.recovers else {}),
             }
             for move in plan.moves
@@ -143,6 +144,7 @@ def _answered(opened: Relocation, entry: Mapping[str, Any]) -> Relocation:
         vip=str(entry.get("vip") or opened.vip),
         window_ms=None if window is None else float(window),
         phases=tuple(Phase(str(phase["name"]), float(phase["ms"])) for phase in entry.get("phases", ())),
+        inventory=inventory_of(entry.get("inventory")),
         spans=tuple(Span(**span) for span in entry.get("trace", ())),
     )
 

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from relocate_cli.order import natural
@@ -64,6 +65,15 @@ def age(seconds: float) -> str:
 def when(moment: float | None) -> str:
     """A moment as local time, as people read it."""
     return "-" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def setting(value: object) -> str:
+    """The value of a setting, as people read it."""
+    if isinstance(value, tuple | list):
+        return ", ".join(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return ", ".join(f"{key}={item:g}" for key, item in asdict(value).items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def mib(size: int) -> str:

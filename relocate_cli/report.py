@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
-from relocate_cli.plan import Outcome, Relocation
+from relocate_cli.plan import Noted, Outcome, Relocation
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Summary:
     containers: dict[str, int]
     ways: dict[tuple[str, str], int]
     reasons: dict[str, int]
+    compared: int = 0  # moves of which the copy was compared with what was frozen
+    mended: dict[str, int] = field(default_factory=dict)  # in how many of them something of a kind was
+    harmless: dict[str, int] = field(default_factory=dict)
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -45,6 +48,7 @@ def summarise(entries: Sequence[Relocation]) -> Summary:
     """Add up ``entries``; every outcome is named, also those that never were."""
     moved = [entry for entry in entries if entry.outcome is Outcome.MOVED]
     counted = Counter(entry.outcome for entry in entries)
+    inventories = [entry.inventory for entry in moved if entry.inventory]
     return Summary(
         outcomes={str(outcome): counted[outcome] for outcome in Outcome},
         window_ms=spread([entry.window_ms for entry in moved if entry.window_ms is not None]),
@@ -53,4 +57,11 @@ def summarise(entries: Sequence[Relocation]) -> Summary:
         reasons=dict(
             Counter(entry.reason for entry in entries if entry.outcome is not Outcome.MOVED).most_common()
         ),
+        compared=len(inventories),
+        mended=dict(Counter(kind for each in inventories for kind in _kinds(each.mended)).most_common()),
+        harmless=dict(Counter(kind for each in inventories for kind in _kinds(each.harmless)).most_common()),
     )
+
+
+def _kinds(noted: Sequence[Noted]) -> set[str]:
+    return {each.kind for each in noted}

@@ -5,7 +5,9 @@ not made up: a container found late has its next time drawn as if all earlier on
 whose time has passed while the controller slept is due once.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -140,6 +142,30 @@ def after(
 def due(entries: Iterable[Due], now: float) -> tuple[Due, ...]:
     """Those whose time has come, the longest overdue first."""
     return tuple(sorted((entry for entry in entries if entry.at <= now), key=lambda e: (e.at, e.container)))
+
+
+def longest(fleet: Fleet, settings: ClockSettings) -> dict[str, float]:
+    """The longest gap of each container's clock in seconds, without those that have none."""
+    found = {}
+    for container in fleet.containers:
+        if container.enabled:
+            with suppress(RelocateError):
+                chosen = policy(settings, container.labels)
+                found[container.name] = chosen.clock.max_gap * chosen.tick
+    return {name: gap for name, gap in found.items() if math.isfinite(gap)}
+
+
+def overdue(entries: Iterable[Due], gaps: Mapping[str, float], now: float) -> tuple[Due, ...]:
+    """Those that should have moved whatever was drawn: their clock has no gap that long.
+
+    It tells nobody when one moves who has not known it: ``gaps`` follow from the settings, and the times at
+    which gaps began from the moves that were seen.
+    """
+    return tuple(
+        entry
+        for entry in entries
+        if entry.container in gaps and max(entry.since, entry.drawn) + gaps[entry.container] + SLACK < now
+    )
 
 
 def budget(moves_an_hour: int, recent: Iterable[Relocation], now: float) -> int | None:

@@ -145,6 +145,11 @@ class Relocation:
         values.positive(values.duration),
         "How long dump and restore each may take before a roll-back, in seconds.",
     )
+    inventory: str = _setting(
+        "full",
+        values.one_of("full", "sockets", "off"),
+        "What of the copy is compared with what was frozen before it may run: full, sockets or off.",
+    )
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,11 @@ class Settings:
         if os.geteuid() == 0 and "XDG_STATE_HOME" not in os.environ:
             return Path("/var/lib/relocate")
         return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "relocate"
+
+    def value(self, name: str) -> Any:
+        """The value of a dotted key."""
+        section, _, key = name.rpartition(".")
+        return getattr(getattr(self, section) if section else self, key)
 
     def role_variables(self) -> dict[str, str | bool]:
         """Variables of roles that these settings set; what they leave empty, the inventory may say."""

@@ -29,8 +29,8 @@ def settings() -> str:
 
 def _entry(key: Key) -> str:
     name = key.name.rpartition(".")[2]
-    if name in _CHOSEN:
-        return f"# {key.about}\n{name} = {_toml(_CHOSEN[name])}\n"
+    if key.name in _CHOSEN:
+        return f"# {key.about}\n{name} = {_toml(_CHOSEN[key.name])}\n"
     return f"# {key.about}\n# {name} = {_toml(key.default)}\n"
 
 

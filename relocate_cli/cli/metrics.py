@@ -24,8 +24,7 @@ def metrics(
 ) -> None:
     """Print the journal as Prometheus metrics, or replace a file with them."""
     from relocate_cli import metrics as exposition
-    from relocate_cli import survey
-    from relocate_cli.errors import UsageError
+    from relocate_cli import survey, whole
     from relocate_cli.journal import Journal
 
     settings = load(inventory, config)
@@ -35,9 +34,4 @@ def metrics(
     if output is None:
         print(text, end="")
         return
-    try:
-        exposition.write(output, text, secret=schedule)
-    except OSError as error:
-        raise UsageError(
-            f"{output}: {error.strerror}", "name a file in a directory of the collector"
-        ) from None
+    whole.write(output, text, secret=schedule, hint="name a file in a directory of the collector")

@@ -58,17 +58,19 @@ def judge(file: Path, rules: Rules) -> Verdict:
 
 def _judged(project: Project, rules: Rules) -> Verdict:
     documents: dict[str, Document] = {}
+    replicas: list[Document] = []
     wrong: dict[str, Obstacle] = {}
     for name, service in project.services.items():
         if "provider" in service:  # no container of its own
             continue
         try:
-            documents[name] = translate.document(project, name)
+            documents[name] = document = translate.document(project, name)
+            replicas += [each for each in [translate.replica(project, name, document)] if each]
         except ComposeError as error:
             wrong[name] = Obstacle(error.message, error.hint)
     volumes = {each["Name"] for found in documents.values() for each in found["Mounts"] if "Name" in each}
     around = rules.around(
-        list(documents.values()),
+        [*documents.values(), *replicas],
         translate.network_documents(project),
         [mounts.volume_document(project, name) for name in sorted(volumes)],
     )
@@ -89,24 +91,20 @@ def _service(
     obstacles = rules.obstacles(document, around)
     mounted = [each for each in mounts.of_service(project, project.services[name]) if each.kind != "tmpfs"]
     if obstacles and mounted:
-        without = set(rules.obstacles(translate.only(document, None, project), around))
+        without = set(rules.obstacles(translate.only(project, name, document), around))
         mounted = [
             each
             for each in mounted
-            if set(rules.obstacles(translate.only(document, each, project), around)) <= without
+            if set(rules.obstacles(translate.only(project, name, document, each), around)) <= without
         ]
-    shared = [each for each in mounted if not _travels(project, each)]
+    shared = [
+        each
+        for each in mounted
+        if each.kind == "volume" and not rules.travels(mounts.volume_document(project, each.source))
+    ]
     wanted = needs(document, [each.source for each in shared])
     carried = (_told(each) for each in mounted if each not in shared)
     return Service(name, obstacles, (*carried, *wanted.made), wanted.lacking)
-
-
-def _travels(project: Project, mount: Mount) -> bool:
-    """Whether it is of one host alone, and not the same storage wherever it is mounted."""
-    if mount.kind != "volume":
-        return True
-    document = mounts.volume_document(project, mount.source)
-    return document["Driver"] == "local" and not document["Options"]
 
 
 def _told(mount: Mount) -> str:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from relocate_cli import content
@@ -21,29 +20,27 @@ class Rules:
         program = str(content.find() / "roles/proxy/files")
         if program not in sys.path:
             sys.path.append(program)  # last: it hides nobody's module
+        from relocate_proxy.belongings import volumes
         from relocate_proxy.survey import preflight, surroundings
 
         self._preflight = preflight
-        self._surroundings = surroundings.Surroundings
-        self._asked = {each.name for each in fields(surroundings.Surroundings)}
+        self._surroundings = surroundings
+        self._volumes = volumes
 
     def around(
         self, containers: Sequence[Document], networks: Sequence[Document], volumes: Sequence[Document]
     ) -> "Surroundings":
-        """What would be on a host that runs a whole project, by the engine's documents; as much of it as the
-        rules ask for."""
+        """What would be on a host that runs a whole project, by the engine's documents."""
         users: dict[str, dict[str, str]] = {}
         for container in containers:
             for mount in container["Mounts"]:
                 if mount["Type"] == "volume":
                     users.setdefault(mount["Name"], {})[container["Id"]] = container["Name"].lstrip("/")
-        told: dict[str, Any] = {
-            "neighbours": containers,
-            "drivers": {each["Name"]: each["Driver"] for each in networks},
-            "volumes": {each["Name"]: each for each in volumes},
-            "users": users,
-        }
-        return self._surroundings(**{name: told[name] for name in told.keys() & self._asked})
+        return self._surroundings.of(containers, networks, volumes, users)
+
+    def travels(self, volume: Document) -> bool:
+        """Whether a volume goes with its container, and is not the same wherever it is mounted."""
+        return self._volumes.of_this_host_alone(volume)
 
     def obstacles(self, container: Document, around: "Surroundings") -> tuple[Obstacle, ...]:
         """Why a container with this document could not move. Its label is not asked for."""

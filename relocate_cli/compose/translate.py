@@ -15,7 +15,6 @@ Document = dict[str, Any]
 PORT = re.compile(
     r"(?:(?P<ip>\[[^]]*\]|[^:]*):)??(?:(?P<host>[^:]*):)?(?P<port>[^:/]+)(?:/(?P<protocol>\w+))?\Z"
 )
-ANONYMOUS = "(anonymous)"
 
 
 def document(project: Project, name: str) -> Document:
@@ -37,16 +36,24 @@ def document(project: Project, name: str) -> Document:
             **_binds(mounted),
             "NetworkMode": _mode(project, word(service, "network_mode")) or next(iter(networks), "none"),
         },
-        "Mounts": [_mounted(project, each) for each in mounted],
+        "Mounts": [_mounted(project, name, each) for each in mounted],
         "NetworkSettings": {"Networks": networks},
     }
 
 
-def only(document: Document, mount: Mount | None, project: Project) -> Document:
-    """The document of a container with this one mount, or with none."""
-    kept = [mount] if mount else []
-    host = {**document["HostConfig"], **_binds(kept)}
-    return {**document, "HostConfig": host, "Mounts": [_mounted(project, each) for each in kept]}
+def replica(project: Project, name: str, document: Document) -> Document | None:
+    """The document of a second container of the same service, if there are to be several."""
+    service = project.services[name]
+    wanted = word(service, "scale") or word(mapping(service, "deploy"), "replicas")
+    if not wanted.isdecimal() or int(wanted) < 2:
+        return None
+    return {**document, "Id": identity(project, f"{name} 2"), "Name": f"/{project.name}-{name}-2"}
+
+
+def only(project: Project, name: str, document: Document, *mounted: Mount) -> Document:
+    """The document of service ``name`` with these mounts alone."""
+    host = {**document["HostConfig"], **_binds(mounted)}
+    return {**document, "HostConfig": host, "Mounts": [_mounted(project, name, each) for each in mounted]}
 
 
 def network_documents(project: Project) -> list[Document]:
@@ -171,15 +178,24 @@ def _networks(project: Project, service: Tree) -> dict[str, Document]:
     if mode:
         return {mode: {}} if mode in ("host", "none", "bridge") else {}
     asked = mapping(service, "networks") or {"default": None}
+    places = {key: said if isinstance(said, dict) else {} for key, said in asked.items()}
     found = {}
-    for key, said in asked.items():
-        settings = said if isinstance(said, dict) else {}
+    for key, settings in sorted(places.items(), key=_rank):
         address = word(settings, "ipv4_address")
         found[named(project, project.networks.get(key, {}), key)] = {
             "IPAMConfig": {"IPv4Address": address} if address else None,
             "Aliases": words(settings, "aliases"),
         }
     return found
+
+
+def _rank(place: tuple[str, Tree]) -> tuple[float, str]:
+    """Where Compose has a network among a service's."""
+    key, settings = place
+    try:
+        return -float(word(settings, "priority") or 0), key
+    except ValueError:
+        raise ComposeError(f"its priority in network {key} is no number", HINT) from None
 
 
 def _binds(mounted: Sequence[Mount]) -> Document:
@@ -194,7 +210,7 @@ def _asked(mount: Mount) -> Document:
     return {**said, "VolumeOptions": {"Subpath": mount.part}} if mount.part else said
 
 
-def _mounted(project: Project, mount: Mount) -> Document:
+def _mounted(project: Project, service: str, mount: Mount) -> Document:
     """As the engine tells it of the container."""
     found = {
         "Type": mount.kind,
@@ -203,6 +219,6 @@ def _mounted(project: Project, mount: Mount) -> Document:
         "RW": not mount.read_only,
     }
     if mount.kind == "volume":
-        name = mount.source or ANONYMOUS
+        name = mount.source or f"of {service} at {mount.target}"
         found |= {"Name": name, "Driver": mounts.volume_document(project, name)["Driver"], "Source": ""}
     return found

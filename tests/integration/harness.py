@@ -261,7 +261,8 @@ class Lab:
     def leftovers(self) -> dict[str, list[str]]:
         """What relocations left on the hosts; empty when all is as it should be after one has ended."""
         script = """
-            find /run/relocate '(' -path '*/decided' -o -name boot ')' -prune -o \\
+            find /run/relocate '(' -path '*/decided' -o -path '*/served' -o -path '*/ended' -o -name boot \\
+                -o -name enrolment.lock -o -name readmit.error ')' -prune -o \\
                 '(' -type f -o -type s ')' -print 2>/dev/null
             ls /var/lib/relocate/open /var/lib/relocate/storage 2>/dev/null | grep -v ':$'
             systemctl list-units --all --plain --no-legend 'relocate-*' | grep -v -e -gateway -e -recover

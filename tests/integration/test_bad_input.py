@@ -66,7 +66,8 @@ def test_two_containers_of_one_name(web: Lab) -> None:
     web.make_image("host2", "somebody:else")
     web.docker("host2", "run", "--detach", "--name", "web", f"--publish=9000:{CONSOLE}", "somebody:else")
     before = state_of(web)
-    expect_refused(web.relocate("move", "web"), USAGE, "2 containers web", "host1", "host2")
+    # The one that takes part is meant; where its namesake is, it cannot go.
+    expect_refused(web.relocate("move", "web"), REFUSED, "host2", "container of that name")
     assert state_of(web) == before
 
 

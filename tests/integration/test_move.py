@@ -164,6 +164,10 @@ def configuration(document: dict[str, object]) -> dict[str, object]:
     """Of `docker inspect`, what the tenant wrote; ids, times and addresses are the host's."""
     config = dict(document["Config"])  # type: ignore[call-overload]
     host_config = dict(document["HostConfig"])  # type: ignore[call-overload]
+    # The image comes without its tenant's name for it: an annotation has that.
+    annotations = host_config.pop("Annotations", None) or {}
+    config["Image"] = annotations.pop("relocate.image", config["Image"])
+    host_config["Annotations"] = annotations
     return {"name": document["Name"], "args": document["Args"], "config": config, "host": host_config}
 
 

@@ -76,6 +76,7 @@ def test_a_composed_network_comes_along_and_goes_with_its_last_container(shop: L
     assert made["IPAM"]["Config"] != before["IPAM"]["Config"]
     assert network(lab, "host1") == {**before, "Containers": {}}, "it is its tenant's, who made it"
 
+    lab.bring_image("host2")
     lab.docker("host2", "run", "--detach", "--name", "db", "--network", NETWORK, IMAGE)
     console = lab.console("web")
     at = lab.docker("host2", "inspect", "--format", OF_NETWORK, "db")

@@ -141,6 +141,7 @@ def test_who_comes_to_a_volume_while_it_is_copied_keeps_it(no_volumes: Lab) -> N
 def test_a_volume_of_another_on_the_target_is_not_touched(no_volumes: Lab) -> None:
     lab = no_volumes
     lab.run("web", "host1", "--volume", "data:/data")
+    lab.bring_image("host2")
     lab.docker("host2", "run", "--rm", "--volume", "data:/data", IMAGE, "touch", "/data/precious")
     ended = lab.relocate("move", "web", "--to", "host2")
     assert ended.code == 3 and "it has a volume data already" in ended.err, ended.err

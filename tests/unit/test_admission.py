@@ -19,6 +19,7 @@ SPECIFICATION: dict[str, Any] = {
 
 
 CREATED = SPECIFICATION | {"bridges": [], "volumes": {}, "attached": ["bridge"]}
+LABELLED = {"Labels": {"relocate.enable": "true"}}
 
 
 def admitted(**changes: Any) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def test_what_comes_along_is_let_in() -> None:
         ({"config": {"Labels": {}}}, "no label"),
         ({"config": {"Labels": {"relocate.enable": True}}}, "not the engine's"),
         ({"config": []}, "no object config"),
+        ({"config": LABELLED | {"hostconfig": {"privileged": True}}}, "'hostconfig' is not known"),
+        ({"config": LABELLED | {"OfALaterEngine": 1}}, "'OfALaterEngine' is not known"),
         ({"host_config": {"Privileged": True}}, "privileged"),
         ({"host_config": {"NetworkMode": "host"}}, "host's network"),
         ({"host_config": {"NetworkMode": "container:db"}}, "another container's network"),
@@ -97,8 +100,8 @@ def test_what_a_source_has_made_up_is_refused(changes: dict[str, Any], reason: s
 
 
 def test_what_is_not_known_does_not_reach_the_engine() -> None:
-    """It reads keys in whatever case: a second `hostconfig` beside ours would be read too."""
-    config = SPECIFICATION["config"] | {"hostconfig": {"privileged": True}, "HostConfig": {}, "tty": True}
+    """It reads keys in whatever case: a second `maskedpaths` beside ours would be read too."""
+    config = SPECIFICATION["config"] | {"hostconfig": {}, "HostConfig": None, "tty": False}
     host = SPECIFICATION["host_config"] | {"maskedpaths": []}
     networks = {
         "bridge": {"Aliases": None, "ipamconfig": {"ipv4address": "172.17.0.9"}, "MacAddress": "02::"}

@@ -1,5 +1,7 @@
 import multiprocessing
+import sqlite3
 import stat
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from relocate_cli.errors import ExitCode, LockedError, UsageError
 from relocate_cli.journal import Due, Journal, Survey, lock
-from relocate_cli.plan import Outcome, Phase, Relocation
+from relocate_cli.plan import Inventory, Noted, Outcome, Phase, Relocation
 
 MOVED = Relocation(
     "r1", "web", "h1", "h2", "203.0.113.5", "172.17.0.2", "172.17.0.3",
@@ -21,6 +23,17 @@ def test_a_relocation_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         journal.record(MOVED)
     with Journal(tmp_path) as journal:
         assert journal.relocations() == (MOVED,)
+
+
+def test_a_journal_of_before_there_was_an_inventory_is_read(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.record(MOVED)
+    with sqlite3.connect(tmp_path / "journal.sqlite") as database:
+        database.execute("ALTER TABLE relocation DROP COLUMN inventory")
+    compared = replace(MOVED, id="r2", started=20.0, inventory=Inventory(9, (Noted("user", 2),)))
+    with Journal(tmp_path) as journal:
+        journal.record(compared)
+        assert journal.relocations() == (MOVED, compared)
 
 
 def test_nobody_else_reads_when_a_container_moves_next(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from relocate_cli import playbook, relocation
 from relocate_cli import settings as schema
 from relocate_cli.journal import Journal
-from relocate_cli.plan import Move, Outcome, Phase, Plan
+from relocate_cli.plan import Inventory, Move, Noted, Outcome, Phase, Plan
 from relocate_cli.playbook import PlaybookResult, TaskEvent
 from relocate_cli.relocation import ARMING, FIRED, SETTLED
 from relocate_cli.settings import Settings
@@ -26,6 +26,11 @@ MOVED = {
     "reason": None,
     "window_ms": 61.5,
     "phases": [{"name": "freeze", "ms": 3}],
+    "inventory": {
+        "compared": 900,
+        "mended": [{"kind": "TCP_USER_TIMEOUT", "times": 3, "why": ""}],
+        "harmless": [{"kind": "CPU affinity", "times": 1, "why": "not here"}],
+    },
 }
 BACK = MOVED | {"relocation_id": "r2", "container": "db", "outcome": "rolled_back", "reason": "dump failed"}
 
@@ -75,6 +80,10 @@ def test_each_move_gets_the_answer_that_is_its_own(carry_out: Any) -> None:
     first, second = carry_out(result(ended(FIRED, "h0", {"relocations": [BACK, MOVED]}, "failed"), rc=2))
     assert (first.outcome, first.new_ip, first.window_ms) == (Outcome.MOVED, "172.17.0.9", 61.5)
     assert first.phases == (Phase("freeze", 3.0),)
+    assert first.inventory == Inventory(
+        900, (Noted("TCP_USER_TIMEOUT", 3),), (Noted("CPU affinity", 1, "not here"),)
+    )
+    assert json.loads(json.dumps(first.document()))["inventory"] == MOVED["inventory"]
     assert (second.outcome, second.reason) == (Outcome.ROLLED_BACK, "dump failed")
 
 

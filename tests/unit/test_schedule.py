@@ -228,3 +228,34 @@ def test_the_first_moment_that_is_allowed_is_not_quiet_and_the_one_before_is(
 def test_a_configured_pair_that_makes_no_clock_is_refused() -> None:
     with pytest.raises(UsageError, match="never fires"):
         schedule.policy(Clock(rate=60, threshold=0.1))
+
+
+def test_overdue_is_who_waits_for_longer_than_its_clock_has_gaps(
+    build: Make, survey: Make, container: Make
+) -> None:
+    labels = {"relocate.enable": "true"}
+    fleet = build(
+        survey(
+            "h1",
+            container("web"),
+            container(
+                "slow", labels=labels | {schedule.RATE_LABEL: "1000", schedule.THRESHOLD_LABEL: "0.001"}
+            ),
+            container("wrong", labels=labels | {schedule.RATE_LABEL: "often"}),
+            container("other", labels={}),
+        )
+    )
+    gaps = schedule.longest(fleet, Clock())
+    assert set(gaps) == {"web", "slow"}
+    assert gaps["web"] == 14 * 60
+    late = 10_000.0 + 14 * 60 + schedule.SLACK
+    entries = [Due(name, 10_100.0, 9_000.0, 10_000.0, "") for name in ("web", "slow", "gone")]
+    assert schedule.overdue(entries, gaps, late) == ()
+    assert [entry.container for entry in schedule.overdue(entries, gaps, late + 1)] == ["web"]
+
+
+@pytest.mark.parametrize("kind", ["exponential", "static"])
+def test_a_clock_without_a_longest_gap_has_nobody_overdue(
+    kind: str, build: Make, survey: Make, container: Make
+) -> None:
+    assert schedule.longest(build(survey("h1", container("web"))), Clock(kind=kind)) == {}

@@ -27,11 +27,17 @@ DUMPED: dict[str, Any] = {
     "layer": {"listing": DIGEST, "archive": ""},
     "volumes": [{"listing": DIGEST, "archive": DIGEST}, None],
     "pages": None,
+    "inventory": DIGEST,
     "laps": [{"name": "dump", "ms": 31.25}],
     "spans": [{"name": "criu post-dump", "at": 1.5, "ms": 30.0}],
 }
 LAPS = DUMPED["laps"]
 VOTE = {"configuration": DIGEST, "dumped": DUMPED, "images": DIGEST}
+COMPARED: dict[str, Any] = {
+    "compared": 900,
+    "mended": [{"kind": "TCP_USER_TIMEOUT", "times": 3, "why": ""}],
+    "harmless": [{"kind": "CPU affinity", "times": 1, "why": "this host has not the processors"}],
+}
 
 
 def message(party: str, word: str, **body: Any) -> dict[str, Any]:
@@ -43,11 +49,11 @@ def line(document: object) -> bytes:
 
 
 REQUESTS = [
-    message("source", "ready", deadline=30.0, verify=False, peer=None),
+    message("source", "ready", deadline=30.0, verify=False, peer=None, inventory="full"),
     message("source", "freeze", new_ip="172.17.2.2", others=["172.18.0.9"]),
     message("source", "thaw"),
     message("source", "destroy", recovers="0a0b0c0d0e0f"),
-    message("target", "ready", deadline=30.0, verify=True, peer="198.18.0.11"),
+    message("target", "ready", deadline=30.0, verify=True, peer="198.18.0.11", inventory="off"),
     message("target", "restore", seconds=30.0, verify=True, peer="198.18.0.11", dumped=DUMPED, voted=None),
     message("target", "restore", seconds=30.0, verify=True, peer=None, dumped=None, voted=VOTE),
     message("target", "commit"),
@@ -60,7 +66,8 @@ REPORTS = [
     message("source", "dumped", **DUMPED),
     message("source", "digested", images=DIGEST),
     message("source", "stored", vote=VOTE),
-    message("target", "restored", new_ip="172.17.2.2", images="", laps=LAPS, spans=[]),
+    message("target", "restored", new_ip="172.17.2.2", images="", laps=LAPS, spans=[], inventory=None),
+    message("target", "restored", new_ip="172.17.2.2", images="", laps=[], spans=[], inventory=COMPARED),
     message("target", "resumed", laps=[], spans=[]),
     message("target", "running"),
     message("source", "failed", reason="CRIU dump: a socket it does not know"),
@@ -127,6 +134,14 @@ def test_no_message_can_be_longer_than_a_line_may_be() -> None:
     restore = message("target", "restore", seconds=3600.0, verify=True, peer="198.18.0.255", dumped=longest)
     assert wire.decode(line(restore)) is not None
     assert len(line(restore)) < wire.LINE_BYTES / 4
+    noted = [{"kind": "x" * 48, "times": 2**31, "why": "y" * 200}] * 64
+    inventory = {"compared": 2**31, "mended": noted, "harmless": noted}
+    restored = message(
+        "target", "restored", **{name: longest[name] for name in ("new_ip", "laps", "spans")}, images=DIGEST
+    )
+    restored["body"]["inventory"] = inventory
+    assert wire.decode_report(line(restored)) is not None
+    assert len(line(restored)) < wire.LINE_BYTES
 
 
 def test_a_reason_cannot_write_on_the_terminal() -> None:

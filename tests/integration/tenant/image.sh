@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the tenant's image on a host, of that host's own Python and busybox. usage: image.sh NAME (beside it: server.py)
+# Makes the tenant's image on a host, of that host's own Python and busybox. usage: image.sh NAME (beside it: server.py, kinds.py)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(mktemp -d)
@@ -25,7 +25,7 @@ for applet in $("$root/usr/bin/busybox" --list); do
     [ -e "$root/usr/bin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
 done
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-cp "$here/server.py" "$root/app/"
+cp "$here/server.py" "$here/kinds.py" "$root/app/"
 for name in kept changed deleted; do echo "of the image" >"$root/data/$name"; done
 for name in one two; do echo "of the image" >"$root/data/deep/$name"; echo "of the image" >"$root/data/deep/er/$name"; done
 tar -C "$root" -cf - . | docker import --change 'CMD ["/usr/bin/python3", "/app/server.py"]' \

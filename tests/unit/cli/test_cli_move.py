@@ -35,6 +35,7 @@ def test_json_is_the_documented_document_and_nothing_else(relocate: Run, hosts: 
         "window_ms": 61.0,
         "gap_ms": None,
         "phases": [],
+        "inventory": None,
     }
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from relocate_cli import cli
+from relocate_cli import cli, render
+from relocate_cli.journal import Journal
+from relocate_cli.plan import Inventory, Noted, Outcome, Relocation
+from relocate_cli.report import summarise
 
 Run = Callable[..., Any]
 
@@ -70,7 +74,61 @@ def test_report_adds_up(relocate: Run, hosts: Any) -> None:
     assert document["window_ms"] == {"min": 61.0, "median": 61.0, "p95": 61.0, "max": 61.0}
     assert document["containers"] == [{"container": "web", "moves": 1}]
     assert document["reasons"] == [{"reason": "no space", "times": 1}]
+    assert document["inventory"] == {"compared": 0, "mended": [], "harmless": []}
     assert "no space" in relocate("report").out
+
+
+def test_report_sums_up_what_was_mended() -> None:
+    found = [
+        Inventory(9, (Noted("user", 2), Noted("I/O priority", 1))),
+        Inventory(9, (Noted("user", 1),)),
+        None,
+    ]
+    moves = [
+        Relocation(str(n), "web", "h1", "h2", outcome=Outcome.MOVED, inventory=i) for n, i in enumerate(found)
+    ]
+    summary = summarise(moves)
+    assert (summary.compared, summary.mended, summary.harmless) == (2, {"user": 2, "I/O priority": 1}, {})
+
+
+def test_a_report_is_one_page_that_does_not_tell_who_moves_next(
+    relocate: Run, hosts: Any, tmp_path: Path
+) -> None:
+    relocate("move", "web")
+    relocate("tick")
+    place = tmp_path / "report.html"
+    assert relocate("report", "--html", str(place)).code == 0
+    page = place.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>") and page.endswith("</html>\n")
+    assert "web" in page and "<svg" in page
+    assert place.stat().st_mode & 0o777 == 0o600
+    with Journal(tmp_path / "state") as journal:
+        (due,) = journal.due()
+    assert due.at > time.time()
+    assert str(int(due.at)) not in page
+    assert render.when(due.at) not in page
+    printed = relocate("report", "--html", "-", "--since", "1h")
+    assert printed.code == 0
+    assert printed.out.startswith("<!DOCTYPE html>")
+
+
+def test_a_page_that_cannot_be_written_is_a_usage_error_of_one_line(
+    relocate: Run, hosts: Any, tmp_path: Path
+) -> None:
+    for place in ("nowhere/report.html", "."):
+        ended = relocate("report", "--html", str(tmp_path / place))
+        assert ended.code == 2
+        assert "name a file in a directory that you can write to" in ended.err
+    assert relocate("report", "--html", "-", "--json").code == 2
+
+
+def test_a_report_names_who_is_overdue(relocate: Run, hosts: Any, tmp_path: Path) -> None:
+    relocate("survey")
+    relocate("schedule")
+    with Journal(tmp_path / "state") as journal:
+        (due,) = journal.due()
+        journal.set_due([replace(due, at=due.drawn - 5000, since=due.drawn - 5000, drawn=due.drawn - 5000)])
+    assert "No gap of their clock is as long" in relocate("report", "--html", "-").out
 
 
 def test_metrics_replace_a_file_whole(relocate: Run, hosts: Any, tmp_path: Path) -> None:

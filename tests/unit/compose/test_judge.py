@@ -56,8 +56,9 @@ def test_an_obstacle_is_the_preflights(judged: Judge, content: str, reason: str)
     verdict = judged(
         f"services: {{a: {{image: x, {content}}}, b: {{image: y}}}}\nnetworks: {{lan: {{driver: macvlan}}}}"
     )
-    assert [reason in each.reason for each in service(verdict, "a").obstacles] == [True]
-    assert service(verdict, "a").obstacles[0].hint
+    found = service(verdict, "a").obstacles
+    assert found
+    assert all(reason in each.reason and each.hint for each in found)
     assert service(verdict, "b").movable
     assert not verdict.movable
 
@@ -113,6 +114,46 @@ def test_siblings_are_seen(judged: Judge) -> None:
     verdict = judged("services: {a: {image: x}, b: {image: y, network_mode: 'service:a'}}")
     said = [each.reason for each in service(verdict, "a").obstacles]
     assert said == ["container shop-b-1 shares its network namespace"]
+
+
+@pytest.mark.parametrize(
+    ("many", "others"), [("scale: 3", 1), ("deploy: {replicas: 2}", 1), ("scale: 1", 0), ("scale: many", 0)]
+)
+def test_replicas_are_each_others_surroundings(
+    judged: Judge, monkeypatch: pytest.MonkeyPatch, many: str, others: int
+) -> None:
+    seen = []
+
+    def obstacles(inspect: dict[str, Any], around: Any) -> list[dict[str, str]]:
+        seen.append(sum(each["Id"] != inspect["Id"] for each in around.neighbours))
+        return []
+
+    monkeypatch.setattr(preflight, "obstacles", obstacles)
+    judged(f"services: {{a: {{image: x, {many}}}}}")
+    assert seen == [others]
+
+
+def test_volumes_of_no_name_are_nobody_elses(judged: Judge) -> None:
+    verdict = judged("services: {a: {image: x, volumes: [/d]}, b: {image: y, volumes: [/d]}}")
+    assert [
+        each.reason for found in verdict.services for each in found.obstacles if "too" in each.reason
+    ] == []
+
+
+def test_a_volume_of_two_services_is_in_the_way_of_both(judged: Judge) -> None:
+    text = "services: {a: {image: x, volumes: ['d1:/d']}, b: {image: y, volumes: ['d1:/d']}}"
+    for found, other in zip(judged(text).services, ("b", "a"), strict=True):
+        assert f"container shop-{other}-1 has its volume shop_d1 too" in [
+            each.reason for each in found.obstacles
+        ]
+
+
+def test_a_network_that_cannot_be_made_elsewhere(judged: Judge) -> None:
+    option = "com.docker.network.bridge.host_binding_ipv4"
+    verdict = judged(
+        f"services: {{a: {{image: x}}}}\nnetworks: {{default: {{driver_opts: {{{option}: 10.0.0.1}}}}}}"
+    )
+    assert [option in each.reason for each in service(verdict, "a").obstacles] == [True]
 
 
 def test_a_missing_label_is_said_and_no_obstacle(judged: Judge) -> None:

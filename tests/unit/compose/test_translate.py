@@ -100,8 +100,8 @@ def test_ports_in_every_syntax(project: Read, port: str, key: str, address: str,
         ("volumes: ['data:/d:ro']", "volumes: {data: {name: n}}", ("volume", "n", "/d", False)),
         ("volumes: ['data:/d']", "volumes: {data: {external: true}}", ("volume", "data", "/d", True)),
         ("volumes: ['data:/d']", "volumes: {data: {external: {name: e}}}", ("volume", "e", "/d", True)),
-        ("volumes: ['/d']", "", ("volume", "(anonymous)", "/d", True)),
-        ("volumes: [{type: volume, target: /d}]", "", ("volume", "(anonymous)", "/d", True)),
+        ("volumes: ['/d']", "", ("volume", "of a at /d", "/d", True)),
+        ("volumes: [{type: volume, target: /d}]", "", ("volume", "of a at /d", "/d", True)),
         ("volumes: ['/srv:/d']", "", ("bind", "/srv", "/d", True)),
         ("volumes: ['./x:/d:ro,z']", "", ("bind", "HERE/x", "/d", False)),
         ("volumes: ['../x:/d']", "", ("bind", "HERE/../x", "/d", True)),
@@ -149,8 +149,9 @@ def test_volumes_of_another_service(project: Read) -> None:
     [
         ("tty: true", "", ["shop_default"]),
         ("tty: true", "networks: {default: {name: mine}}", ["mine"]),
-        ("networks: [front, back]", "networks: {front: {external: true}}", ["front", "shop_back"]),
+        ("networks: [front, back]", "networks: {front: {external: true}}", ["shop_back", "front"]),
         ("networks: {front: {aliases: [x]}}", "", ["shop_front"]),
+        ("networks: {b: , a: , c: {priority: 10}}", "", ["shop_c", "shop_a", "shop_b"]),
         ("network_mode: none", "", ["none"]),
         ("network_mode: host", "", ["host"]),
         ("network_mode: bridge", "", ["bridge"]),
@@ -199,6 +200,7 @@ def test_networks_as_the_engine_tells_them(project: Read) -> None:
     [
         "ports: {a: b}", "ports: ['::::']", "volumes: [[x]]", "volumes: [':/x']", "cap_add: {a: b}",
         "cap_add: [[x]]", "networks: x", "labels: x", "pid: [host]", "sysctls: {a: [b]}", "deploy: x",
+        "networks: {a: {priority: x}}",
     ],
 )  # fmt: skip
 def test_what_compose_would_refuse_is_one_line(project: Read, service: str) -> None:

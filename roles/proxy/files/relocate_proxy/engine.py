@@ -292,7 +292,7 @@ def _is_in_repository(reference: str) -> bool:
     try:
         ask(f"/distribution/{quote(reference)}/json")
     except EngineError as error:
-        if "manifest unknown" in str(error) or isinstance(error, NotFoundError):
+        if "unknown" in str(error) or isinstance(error, NotFoundError):  # the manifest, or what it is about
             return False
         raise
     return True

@@ -25,13 +25,6 @@ IMAGE = re.compile(
 )  # as `push` says it
 IMAGE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@\[\]-]{0,511}\Z")
 DESCRIPTOR = re.compile(r"[\x20-\x7e]{0,4096}\Z")
-# What the engine calls Config; whatever else it finds beside it, such as a second hostconfig, it would read.
-_CONFIG = """
-ArgsEscaped AttachStderr AttachStdin AttachStdout Cmd Domainname Entrypoint Env ExposedPorts Healthcheck
-Hostname Image Labels MacAddress NetworkDisabled OnBuild OpenStdin Shell StdinOnce StopSignal
-StopTimeout Tty User Volumes WorkingDir
-"""
-CONFIG = frozenset(_CONFIG.split())
 ENDPOINT = "com.docker.network.endpoint."
 
 
@@ -84,8 +77,8 @@ def admitted(
         "name": name,
         "image": _text(said, "image", IMAGE),
         "image_name": _text(said, "image_name", IMAGE_NAME),
-        "config": {key: value for key, value in config.items() if key in CONFIG},
-        "host_config": confinement.kept(host),
+        "config": confinement.kept(config, confinement.CONFIG),
+        "host_config": confinement.kept(host, confinement.HOST),
         "networks": {network: _endpoint(settings) for network, settings in attached.items()},
         "descriptors": descriptors,
         "bridges": said.get("bridges", []),

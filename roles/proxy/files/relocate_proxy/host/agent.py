@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from relocate_proxy.host import source, target
 from relocate_proxy.host.records import SourceRecord
 from relocate_proxy.host.stopwatch import Stopwatch
+from relocate_proxy.inventory.document import Mode
 from relocate_proxy.kernel import logs
 from relocate_proxy.kernel.priority import be_prompt
 from relocate_proxy.protocol import messages, wire
@@ -76,9 +77,11 @@ class SourceSide:
         """Carry out one verb; raises what the answer `failed` then carries as its reason."""
         relocation = self.record.relocation
         match question:
-            case GetReady(deadline, verify, peer):
+            case GetReady(deadline, verify, peer, inventory):
                 self._refuse_decided()
-                self.window = self.window or source.Window(relocation, deadline, peer, verify)
+                self.window = self.window or source.Window(
+                    relocation, deadline, peer, verify, Mode(inventory)
+                )
                 be_prompt()
                 facts = self.window.facts
                 yield messages.Ready(facts.configuration, facts.address, facts.others)

@@ -17,6 +17,8 @@ from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import enrolment
 from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
+from relocate_proxy.inventory import taking
+from relocate_proxy.inventory.document import Mode
 from relocate_proxy.kernel import flows, links, logs, shell, units, vips
 from relocate_proxy.kernel.priority import be_second
 from relocate_proxy.kernel.sockets import SocketDiagnosis
@@ -84,10 +86,11 @@ def arm(relocation: str) -> None:
         raise SourceError("it was called off before it was armed")
     try:
         upper = engine.upper_dir(facts.rootfs)
-        found, snapshot = layer.changes(upper, layer.Snapshot())
+        mapped = layer.written_in_place(Path(facts.cgroup, "cgroup.procs").read_text().split())
+        found, snapshot = layer.changes(upper, layer.Snapshot(), mapped=mapped)
         packed = layer.pack(upper, found, area.layer(0), frozen=False)
         record.write_snapshot(snapshot)
-        copied = tuple(_copy(record, area, number, each) for number, each in enumerate(facts.volumes))
+        copied = tuple(_copy(record, area, number, each, mapped) for number, each in enumerate(facts.volumes))
         _park(record, facts, area)
         if record.decision is not None:  # by `recover`, which did not know how far this would come
             raise SourceError("called off while it was being prepared")
@@ -102,10 +105,12 @@ def _volumes(inspect: dict[str, Any], wanted: volumes.Volumes) -> tuple[Volume, 
     return tuple(Volume(here.path, here.name, here.anonymous) for here in found)
 
 
-def _copy(record: SourceRecord, area: StorageArea, number: int, volume: Volume) -> Volume:
+def _copy(
+    record: SourceRecord, area: StorageArea, number: int, volume: Volume, mapped: frozenset[int]
+) -> Volume:
     """The first copy of a volume."""
     tree = Path(volume.path)
-    found, snapshot = layer.changes(tree, layer.Snapshot(), plain=True)
+    found, snapshot = layer.changes(tree, layer.Snapshot(), plain=True, mapped=mapped)
     packed = layer.pack(tree, found, area.volume(number, 0), frozen=False)
     record.write_snapshot(snapshot, number)
     return replace(volume, first=packed)
@@ -205,10 +210,12 @@ def _park(record: SourceRecord, facts: SourceFacts, area: StorageArea) -> None:
 class Window:
     """The source inside the window; what can be ready beforehand is."""
 
-    def __init__(self, relocation: str, deadline: float, peer: str | None, verify: bool) -> None:
+    def __init__(
+        self, relocation: str, deadline: float, peer: str | None, verify: bool, inventory: Mode = Mode.OFF
+    ) -> None:
         """Connect to the parked dump and arm the watchdog, which thaws ``deadline`` seconds from now
         unless the vote is in. ``peer``: the target's address, if pages may stay here for a while.
-        ``verify``: take digests of the images.
+        ``verify``: take digests of the images. ``inventory``: how much to look at.
 
         Raises SourceError when the container is not what was armed any more: its tenant has stopped, paused,
         renamed or removed it, or it has ended by itself.
@@ -227,6 +234,8 @@ class Window:
         self.upper = engine.upper_dir(facts.rootfs)
         self.verify = verify
         self.follower = images.Follower(self.area.images)
+        checked = bool(preflight.health_command(engine.inspect(facts.container_id)["Config"]))
+        self.inventory = taking.Taking(Path(facts.cgroup), (facts.address, *facts.others), inventory, checked)
         self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
         self.frozen = False
         self.dumped: Dumped | None = None
@@ -257,12 +266,15 @@ class Window:
         for link in self.facts.links:
             links.set_link(link, up=False)
         watch.lap("cut")
+        self.inventory.look()
+        watch.lap("look")
         if self.pages:
             self.dump.send("pages={}:{}".format(*self.pages))
         self.dump.send("go")
         beside = _Beside(self, watch)
         ended = threading.Event()
         threads = [threading.Thread(target=beside.run)]
+        threads.append(threading.Thread(target=self.inventory.run, args=(self.area, watch)))
         if self.verify:
             threads.append(threading.Thread(target=self._follow, args=(ended,)))
         for thread in threads:
@@ -277,8 +289,8 @@ class Window:
                 thread.join()
         watch.lap("dump")
         watch.phases(self.dump.seen)
-        if beside.error:
-            raise SourceError(beside.error)
+        if trouble := beside.error or self.inventory.error:
+            raise SourceError(trouble)
         images.rewrite_addresses(self.area.images / "files.img", dict(zip(old, new, strict=True)))
         watch.lap("rewrite")
         if not self.record.decide(Decision.VOTED):
@@ -293,6 +305,7 @@ class Window:
             layer=beside.layer,
             volumes=tuple(beside.volumes),
             pages=self.pages[1] if self.pages else None,
+            inventory=self.inventory.digest,
             laps=watch.laps,
             spans=watch.spans,
         )

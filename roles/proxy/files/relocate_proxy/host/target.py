@@ -19,6 +19,7 @@ from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import admission, endpoints, enrolment
 from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
+from relocate_proxy.inventory import checking
 from relocate_proxy.kernel import flows, logs, units, vips
 from relocate_proxy.protocol import shapes
 from relocate_proxy.protocol.messages import Dumped, Restored, Vote
@@ -236,10 +237,11 @@ class Window:
     def restore(
         self, dumped: Dumped, seconds: float, verify: bool, instead: Mapping[str, str] | None = None
     ) -> Restored:
-        """Bring CRIU to the point where all is restored and nothing has executed: the vote.
+        """Bring CRIU to the point where all is restored and nothing has executed, and see that it is what was
+        frozen: the vote.
 
-        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from, with
-        what digests stand for ``instead``.
+        ``dumped``: what the source voted with; ``verify``: state the digest of what was restored from;
+        ``instead``: what digests stand for others, where the images are all there is of the container.
         Raises TargetError or OSError; the copy is dead then, or will be when it is destroyed.
         """
         watch = Stopwatch()
@@ -256,7 +258,8 @@ class Window:
         self.close()
         failures: list[str] = []
         digests: list[str] = []
-        works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch)]
+        expected = checking.Expected(self.area, dumped.inventory)
+        works: list[Callable[[], None]] = [lambda: self._connect(dumped, watch), expected.read]
         if verify:
             works.append(lambda: digests.append(self._digest(dumped, watch, instead)))
         beside = [threading.Thread(target=self._guarded, args=(work, failures)) for work in works]
@@ -280,8 +283,11 @@ class Window:
             self.facts = replace(self.facts, restart_policy=dumped.restart_policy)
             self.record.write(self.facts, Stage.FIRED, durable=False)
         watch.lap("restore")
+        own = (self.facts.address, *self.facts.others)
+        compared = expected.check(_cgroup(self.facts.container_id), own, instead is not None)
+        watch.lap("inventory")
         watch.phases(self.shim.seen)
-        return Restored(self.facts.address, "".join(digests), watch.laps, watch.spans)
+        return Restored(self.facts.address, "".join(digests), watch.laps, watch.spans, compared)
 
     @staticmethod
     def _guarded(work: Callable[[], None], failures: list[str]) -> None:

@@ -219,7 +219,7 @@ class Driver:
         match verb:
             case Verb.READY:
                 deadline = self._seconds(relocation, Deadline.DUMP)
-                return messages.GetReady(deadline, verify, relocation.peers.get(party))
+                return messages.GetReady(deadline, verify, relocation.peers.get(party), move.inventory)
             case Verb.FREEZE:
                 assert said.ready_target is not None
                 return messages.Freeze(said.ready_target.address, said.ready_target.others)

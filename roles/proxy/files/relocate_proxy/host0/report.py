@@ -69,6 +69,9 @@ def report(move: Move, said: Said, marks: dict[str, float], phase: Phase, reason
         "window_ms": round((marks["release"] - marks["send:freeze"]) * 1000, 1)
         if {"release", "send:freeze"} <= marks.keys()
         else None,
+        "inventory": shapes.write(said.restored.inventory)
+        if moved and said.restored and said.restored.inventory
+        else None,
         "phases": phases,
         "trace": traced,
     }

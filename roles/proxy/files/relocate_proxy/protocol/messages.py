@@ -8,6 +8,7 @@ the message has its digest.
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
+from relocate_proxy.protocol.move import InventoryMode
 from relocate_proxy.protocol.shapes import Address, Digest, Identity, Port, Seconds, at_most, matches, within
 from relocate_proxy.protocol.words import Answer, Party, Verb
 from relocate_proxy.storage.layer import Packed
@@ -17,6 +18,7 @@ Milliseconds = Annotated[float, within(-1e7, 1e7)]
 REASON_CHARACTERS = 1000
 MOST_NETWORKS = 16
 Addresses = Annotated[tuple[Address, ...], at_most(MOST_NETWORKS)]
+MOST_KINDS = 64
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,24 @@ Spans = Annotated[tuple[Span, ...], at_most(64)]
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Differences of one kind; ``why`` they are harmless."""
+
+    kind: Annotated[str, matches(r"[A-Za-z][A-Za-z0-9_ ,/-]{0,47}")]
+    times: Annotated[int, within(1, 2**31)]
+    why: Annotated[str, at_most(200)] = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of holding the copy against what was frozen: how many facts, which were put right."""
+
+    compared: Annotated[int, within(0, 2**31)]
+    mended: Annotated[tuple[Noted, ...], at_most(MOST_KINDS)] = ()
+    harmless: Annotated[tuple[Noted, ...], at_most(MOST_KINDS)] = ()
+
+
+@dataclass(frozen=True)
 class RestartPolicy:
     """A container's, as its tenant last set it (Docker's words and limits)."""
 
@@ -53,11 +73,13 @@ class RestartPolicy:
 
 @dataclass(frozen=True)
 class GetReady:
-    """``deadline``: seconds after which a source thaws by itself. ``peer``: the other party's address."""
+    """``deadline``: seconds after which a source thaws by itself. ``peer``: the other party's address.
+    ``inventory``: how much of the container a source looks at."""
 
     deadline: Seconds
     verify: bool = True
     peer: Address | None = None
+    inventory: InventoryMode = "off"
 
 
 @dataclass(frozen=True)
@@ -74,8 +96,9 @@ class Dumped:
 
     ``layer``: digests of the writable layer's last changes, listing and archive; None if there are none.
     ``others``: new addresses in its other networks.
-    ``carried``: digest of the flows and the log's last lines. ``pages``: port at which memory that was not
-    written is served. ``volumes``: like ``layer``, of each that travels.
+    ``carried``: digest of the flows and the log's last lines. ``inventory``: digest of the inventory, empty
+    if none was taken. ``pages``: port at which memory that was not written is served. ``volumes``: like
+    ``layer``, of each that travels.
     """
 
     old_ip: Address
@@ -86,6 +109,7 @@ class Dumped:
     volumes: Annotated[tuple[Packed | None, ...], at_most(32)] = ()
     others: Addresses = ()
     pages: Port | None = None
+    inventory: Digest = ""
     laps: Laps = ()
     spans: Spans = ()
 
@@ -156,12 +180,13 @@ class Digested:
 
 @dataclass(frozen=True)
 class Restored:
-    """``images``: digest of those that were restored from."""
+    """``images``: digest of those that were restored from. ``inventory``: what came of the comparison."""
 
     new_ip: Address
     images: Digest
     laps: Laps = ()
     spans: Spans = ()
+    inventory: Compared | None = None
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from relocate_proxy.protocol.shapes import Address, Identity, Seconds, at_most
+from relocate_proxy.protocol.shapes import Address, Identity, Seconds, at_most, matches
 from relocate_proxy.protocol.words import Party
 
 Name = Annotated[str, at_most(255)]
+InventoryMode = Annotated[str, matches(r"full|sockets|off")]
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Move:
     """``container`` from ``source`` to ``target``, names of the inventory, by the relocation ``id``.
 
     ``deadline``: seconds for the dump and for the restore, ours if None. ``verify``: whether the images'
-    digests are compared. ``recovers``: the relocation that left only the images which this one restores.
+    digests are compared. ``inventory``: how much of the copy is compared with what was frozen.
+    ``recovers``: the relocation that left only the images which this one restores.
     """
 
     id: Identity
@@ -27,6 +29,7 @@ class Move:
     deadline: Seconds | None = None
     verify: bool = True
     recovers: Identity | None = None
+    inventory: InventoryMode = "full"
 
     def host(self, party: Party) -> str:
         """The host that is this party."""

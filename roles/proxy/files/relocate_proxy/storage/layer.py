@@ -82,9 +82,9 @@ def changes(
 ) -> tuple[Changes, Snapshot]:
     """Compare ``upper`` with what an earlier copy saw (an empty Snapshot: all of it).
 
-    ``plain``: it is a volume; ``mapped``: inodes of files that a process can write without the kernel's
-    noting when. What vanishes meanwhile, of a container that runs, is left out. Raises OSError when the layer
-    cannot be read, or a volume has what is none of a volume.
+    ``plain``: it is a volume; ``mapped``: inodes of files that a process can write now without the kernel's
+    noting when (`written_in_place`). What vanishes meanwhile, of a container that runs, is left out. Raises
+    OSError when the layer cannot be read, or a volume has what is none of a volume.
     """
     look = _Look(since, plain, mapped)
     found = Changes([], [], [])
@@ -93,8 +93,8 @@ def changes(
     opaque: set[str] = set()
     root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if not since.directories:
-            write_back(upper)
+        if mapped and not since.directories:
+            write_back(upper)  # after the stamp: what is written from now on is noted
         if plain and os.fstat(root).st_ctime >= since.taken_at:
             found.directories.append(ROOT)
         stack = [_Directory("")]

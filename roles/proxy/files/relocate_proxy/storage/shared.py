@@ -6,6 +6,7 @@
     log-0, log-1       the container's log likewise
     images/            CRIU's images; work-dump/, work-restore/: its logs
     flows.json         the connections' conntrack entries
+    inventory.json     what the source's kernel showed of the frozen container
     vote.json          what the source has voted with, under its seal, for after a loss of power
 
 Whoever may write the storage is not believed: what is read here has a digest that came over a channel, a
@@ -130,6 +131,18 @@ class StorageArea:
         if hashlib.sha256(text).hexdigest() != digest:
             raise StorageError("flows.json was changed on the shared storage")
         return list(shapes.parse(Flows, text).flows)
+
+    def write_inventory(self, text: bytes) -> str:
+        """Returns the digest."""
+        self._write("inventory.json", text)
+        return hashlib.sha256(text).hexdigest()
+
+    def read_inventory(self, digest: str) -> bytes:
+        """Raises StorageError when it is not that of ``digest``."""
+        text = self._read("inventory.json")
+        if hashlib.sha256(text).hexdigest() != digest:
+            raise StorageError("inventory.json was changed on the shared storage")
+        return text
 
     def copy_log(self, log: Path, round_: int, since: int = 0) -> int:
         """Copy a container's log from byte ``since``; returns its length. One that is not there is empty."""

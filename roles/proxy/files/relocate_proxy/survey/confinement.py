@@ -7,7 +7,7 @@ that is not in the table, or a value that its rule does not know, is refused. Wo
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,12 @@ MemorySwap MemorySwappiness NanoCpus NetworkMode OomKillDisable OomScoreAdj Pids
 PublishAllPorts ReadonlyRootfs RestartPolicy ShmSize StorageOpt Tmpfs Ulimits VolumeDriver
 """
 HARMLESS = frozenset(_HARMLESS.split())  # NetworkMode and PortBindings have rules of their own, in preflight
+_CONFIG = """
+ArgsEscaped AttachStderr AttachStdin AttachStdout Cmd Domainname Entrypoint Env ExposedPorts Healthcheck
+Hostname Image Labels MacAddress NetworkDisabled OnBuild OpenStdin Shell StdinOnce StopSignal StopTimeout
+Tty User Volumes WorkingDir
+"""
+CONFIG = frozenset(_CONFIG.split())  # what the container's own processes are told
 MOUNT = frozenset({"Type", "Source", "Target", "ReadOnly", "Consistency", "TmpfsOptions", "VolumeOptions"})
 
 
@@ -111,18 +117,21 @@ def findings(host: JsonObject, permits: Permits, driver_of: DriverOf) -> Iterato
     asked = Asked(host, permits, driver_of)
     for rule in dict.fromkeys(RULES.values()):
         yield from rule(asked)
-    for key in sorted(host.keys() - RULES.keys() - HARMLESS):
-        if host[key] not in (None, "", 0, [], {}):
-            yield (
-                f"its setting {key[:40]!r} is not known here",
-                "start it without, or provision the hosts anew",
-            )
+    yield from strange(host, HOST)
 
 
-def kept(host: JsonObject) -> JsonObject:
-    """Of a HostConfig what the table knows. The engine reads keys in whatever case, so that one which we pass
-    over would still be read by it."""
-    return {key: value for key, value in host.items() if key in RULES or key in HARMLESS}
+def strange(settings: JsonObject, known: Set[str]) -> Iterator[Finding]:
+    """Settings that would be lost, since they are not among those that are ``known``."""
+    for key in sorted(settings.keys() - known):
+        if settings[key] not in (None, "", 0, [], {}):
+            why = f"its setting {key[:40]!r} is not known here"
+            yield why, "start it without, or provision the hosts anew"
+
+
+def kept(settings: JsonObject, known: Set[str]) -> JsonObject:
+    """What is ``known`` of these. The engine reads keys in whatever case: one that is passed over here as not
+    known would still be read by it."""
+    return {key: value for key, value in settings.items() if key in known}
 
 
 def _privileges(asked: Asked) -> Iterator[Finding]:
@@ -289,6 +298,7 @@ RULES: Mapping[str, Rule] = {
     **_keys(_life, "AutoRemove Links"),
     **_keys(_volumes, "VolumesFrom Binds Mounts"),
 }
+HOST = HARMLESS | RULES.keys()
 
 
 def travelling(names: Iterable[str], otherwise: DriverOf = lambda _: "") -> DriverOf:

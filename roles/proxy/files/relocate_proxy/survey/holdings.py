@@ -43,7 +43,7 @@ def processes_of(pid: int, proc: Path = PROC) -> list[str]:
 def held(pids: Iterable[str], proc: Path = PROC, patience: Patience | None = None) -> list[dict[str, str]]:
     """What processes of a container hold that cannot be dumped, as ``obstacles`` says it, each kind once."""
     patience = patience or Patience()
-    found = {finding for pid in pids for finding in _held(proc, pid, patience)}
+    found = {finding for pid in patience.over(pids) for finding in _held(proc, pid, patience)}
     return [{"reason": reason, "hint": hint} for reason, hint in sorted(found)]
 
 
@@ -72,7 +72,7 @@ def droppable(pids: Iterable[str], proc: Path = PROC, patience: Patience | None 
     """Whether a process has memory that the kernel may drop (mmap(2): MAP_DROPPABLE, Linux 6.11), which an
     older kernel cannot restore. glibc 2.41 keeps the state of getrandom(2) in it where the kernel has it."""
     patience = patience or Patience()
-    return any(_has_flag(proc / pid / "smaps", "dp", patience) for pid in pids)
+    return any(_has_flag(proc / pid / "smaps", "dp", patience) for pid in patience.over(pids))
 
 
 def aio_events(pids: Iterable[str], proc: Path = PROC, patience: Patience | None = None) -> int:
@@ -81,7 +81,7 @@ def aio_events(pids: Iterable[str], proc: Path = PROC, patience: Patience | None
     A kernel with more possible processors than a quarter of it makes a larger one, which CRIU refuses.
     """
     patience = patience or Patience()
-    rings = [size for pid in pids for size in _rings(proc / pid / "maps", patience)]
+    rings = [size for pid in patience.over(pids) for size in _rings(proc / pid / "maps", patience)]
     # The kernel doubles what it is asked for, adds two, and fills whole pages (fs/aio.c).
     return min((((size - RING_HEADER_BYTES) // RING_EVENT_BYTES - 2) // 2 for size in rings), default=0)
 

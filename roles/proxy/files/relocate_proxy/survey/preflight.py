@@ -55,6 +55,7 @@ def specified(document: dict[str, Any], permits: Permits, driver_of: DriverOf) -
     """
     try:
         found = [finding for check in (_label, _network, _ports) for finding in check(document)]
+        found += confinement.strange(document["Config"], confinement.CONFIG)
         return found + list(confinement.findings(_host(document), permits, driver_of))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpecificationError(f"its configuration is not the engine's: {error}") from None
@@ -146,7 +147,7 @@ def _entered(inspect: dict[str, Any], patience: Patience) -> Iterator[Finding]:
     engine of the target starts the next."""
     pid = (inspect.get("State") or {}).get("Pid") or 0
     found = holdings.strangers(holdings.processes_of(pid), patience=patience) if pid else {}
-    command = _health_command(inspect["Config"])
+    command = health_command(inspect["Config"])
     for _ in patience.over(range(LOOKS)):
         if found and command:
             checks = _health_checks(inspect["Id"], command, patience)
@@ -173,7 +174,7 @@ def _health_checks(identity: str, command: list[str], patience: Patience) -> set
     return found
 
 
-def _health_command(config: dict[str, Any]) -> list[str]:
+def health_command(config: dict[str, Any]) -> list[str]:
     """What the engine runs to see whether the container is healthy; empty if nothing."""
     kind, *words = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
     if kind == "CMD-SHELL":

@@ -3,7 +3,7 @@ and who waits for its end."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relocate_proxy import engine, paths
@@ -71,15 +71,25 @@ def _document(identity: str) -> JsonObject | None:
     return document
 
 
-def _around(neighbours: Sequence[JsonObject]) -> Surroundings:
-    listing = engine.look_up("/networks")
+def of(
+    neighbours: Sequence[JsonObject],
+    listing: Sequence[JsonObject],
+    known: Sequence[JsonObject],
+    users: Mapping[str, Mapping[str, str]],
+) -> Surroundings:
+    """What the engine tells of containers, networks (``listing``) and volumes (``known``). Pure."""
     bridges = [each for each in listing if each["Driver"] == "bridge" and each["Name"] != networks.DEFAULT]
     return Surroundings(
         neighbours=neighbours,
         drivers={each["Name"]: each["Driver"] for each in listing},
-        clients=clients.running(),
         fixed={each["Name"]: why for each in bridges if (why := networks.unable(each))},
-        volumes={each["Name"]: each for each in engine.look_up("/volumes").get("Volumes") or []},
-        users=volumes.users(),
-        permits=confinement.permits(),
+        volumes={each["Name"]: each for each in known},
+        users=users,
     )
+
+
+def _around(neighbours: Sequence[JsonObject]) -> Surroundings:
+    listing = engine.look_up("/networks")
+    known = engine.look_up("/volumes").get("Volumes") or []
+    found = of(neighbours, listing, known, volumes.users())
+    return replace(found, clients=clients.running(), permits=confinement.permits())
