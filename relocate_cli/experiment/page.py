@@ -186,7 +186,7 @@ def stays(entry: Verdict) -> list[Stay]:
                 found.append(Stay(target, host, since, max(since, move.begin)))
                 host, since = move.host, move.end
         found.append(Stay(target, host, since, max(since, played.end)))
-    return found
+    return [stay for stay in found if stay.begin < played.end]
 
 
 def line(entry: Verdict, hosts: Sequence[str], attack: float) -> Line:
