@@ -137,16 +137,14 @@ def _experiment(
     with lock(place.cache / NAME):  # two would share one testbed, and the first to end would take it down
         try:
             with render.Progress(quiet=quiet) as progress:
-                found = experiment(declared, progress.phase)
+                found = experiment(declared, progress.phase, lambda result: _write(result, out))
         finally:
             if keep:
                 render.note(f"The testbed stays: export RELOCATE_CONFIG={place.settings}")
             else:
                 bed.down(place)
-    if out is not None:
-        for path in _write(found, out):
-            if not quiet:
-                render.note(f"wrote {path}")
+    if out is not None and not quiet:
+        render.note(f"The page is {out / 'report.html'}.")
     if as_json:
         render.emit_json(f"experiment-{kind}", results.document(found))
     else:
@@ -176,7 +174,10 @@ def _writable(folder: Path | None) -> None:
         raise UsageError(f"out: {folder}: {error.strerror}", "name a directory of yours") from None
 
 
-def _write(found: "Result", folder: Path) -> list[Path]:
+def _write(found: "Result", folder: Path | None) -> None:
+    """The document and the page; after each turn, so that an interrupted run leaves what it had."""
+    if folder is None:
+        return
     import json
 
     from relocate_cli.experiment import page, result
@@ -189,4 +190,3 @@ def _write(found: "Result", folder: Path) -> list[Path]:
         html.write_text(page.render(found), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"out: {error.filename or folder}: {error.strerror}") from None
-    return [data, html]

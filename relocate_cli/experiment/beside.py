@@ -34,7 +34,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Facts:
     """What the testbed was: Δ of its hosts as surveyed, and which of them (numbers, from 0) are captured."""
 
     delta: Sequence[Sequence[float]]
@@ -49,7 +49,7 @@ class Beside:
     played: dict[str, Expected]
 
 
-def expect(declared: Declared, policy: Policy, ground: Ground, late: Sequence[float]) -> Beside:
+def expect(declared: Declared, policy: Policy, facts: Facts, late: Sequence[float]) -> Beside:
     """Simulate one policy. ``late``: seconds by which each move was later than its clock."""
     setup = Setup(
         hosts=declared.hosts,
@@ -62,7 +62,7 @@ def expect(declared: Declared, policy: Policy, ground: Ground, late: Sequence[fl
         tick=declared.tick,
         trials=TRIALS,
     ).checked()
-    place = _place(setup, policy, ground)
+    place = _place(setup, policy, facts)
     found = _measures(setup, setup.gaps(policy.clock), place, policy, declared.seed)
     if policy.clock == "static" or not late:
         return Beside(found, {})
@@ -88,7 +88,8 @@ def _measures(setup: Setup, gaps: Gaps, place: Place, policy: Policy, seed: int)
 
 
 def _expected(tally: Tally, exact: float | None) -> Expected:
-    return Expected(tally.resisted, *tally.ci95, exact)
+    # 1 - P(success) may be a rounding error below zero.
+    return Expected(tally.resisted, *tally.ci95, None if exact is None else min(max(exact, 0.0), 1.0))
 
 
 def _late(declared: Declared, policy: Policy, late: Sequence[float]) -> DiscreteClock:
@@ -102,13 +103,13 @@ def _late(declared: Declared, policy: Policy, late: Sequence[float]) -> Discrete
     return DiscreteClock("played", declared.rate, declared.threshold, ticks, chances)
 
 
-def _place(setup: Setup, policy: Policy, ground: Ground) -> Place:
+def _place(setup: Setup, policy: Policy, facts: Facts) -> Place:
     if policy.restart:
         return setup.restarts()
-    delta = np.asarray(ground.delta, dtype=float)
+    delta = np.asarray(facts.delta, dtype=float)
     others = ~np.eye(len(delta), dtype=bool)
     chances = selection.probabilities(delta, others, choice=policy.choice)
-    return Captured(chances, np.zeros_like(delta), setup.attackers, ground.captured)
+    return Captured(chances, np.zeros_like(delta), setup.attackers, facts.captured)
 
 
 @dataclass(frozen=True)

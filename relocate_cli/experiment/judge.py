@@ -72,8 +72,9 @@ def resisted(turn: Turn, seen: Sequence[Sight]) -> Share:
     parts = []
     for sight in seen:
         begun = max(0.0, min(sight.end, latest) - sight.begin)
-        won = max(0.0, min(sight.end - turn.attack, latest) - sight.begin)
-        parts.append((begun - min(won, begun), begun))
+        won = min(max(0.0, min(sight.end - turn.attack, latest) - sight.begin), begun)
+        # Of who was in sight at the last look, nobody knows what came between it and the turn's end.
+        parts.append((0.0, won) if sight.open else (begun - won, begun))
     return share(parts)
 
 

@@ -186,7 +186,7 @@ def stays(entry: Verdict) -> list[Stay]:
                 found.append(Stay(target, host, since, max(since, move.begin)))
                 host, since = move.host, move.end
         found.append(Stay(target, host, since, max(since, played.end)))
-    return found
+    return [stay for stay in found if stay.begin < played.end]
 
 
 def line(entry: Verdict, hosts: Sequence[str], attack: float) -> Line:
@@ -214,7 +214,7 @@ def line(entry: Verdict, hosts: Sequence[str], attack: float) -> Line:
             bars.append(bar(stay.begin, stay.end, top, "stay", label, f"{stay.target} on {host}"))
         for sight in entry.seen:
             if sight.attacker == captured.get(host) and sight.target in lanes:
-                top = y + 2 + _LANE * lanes[sight.target] + _LANE - 4
+                top = y + 2 + _LANE * lanes[sight.target] + _LANE - 5
                 told = f"{sight.attacker} sees {sight.target}"
                 won = "won" if sight.seconds >= attack else "sight"
                 bars.append(bar(sight.begin, sight.end, top, won, "", told))

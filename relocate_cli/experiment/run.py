@@ -2,39 +2,45 @@
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 
 from relocate_cli import __version__
 from relocate_cli.demo import stage as stages
 from relocate_cli.demo.stage import Stage
 from relocate_cli.experiment import turn
-from relocate_cli.experiment.beside import Ground as Facts
-from relocate_cli.experiment.beside import expect
+from relocate_cli.experiment.beside import Facts, expect
 from relocate_cli.experiment.declared import Declared
 from relocate_cli.experiment.ground import Ground, program
-from relocate_cli.experiment.result import Result, Verdict, verdict
+from relocate_cli.experiment.result import Result, verdict
 
 NAME = "experiment"
 
 
-def experiment(declared: Declared, say: Callable[[str], None]) -> Result:
-    """Boot, play, judge; whoever calls takes the testbed down. ``declared`` was checked."""
+def experiment(
+    declared: Declared, say: Callable[[str], None], keep: Callable[[Result], None] = lambda _: None
+) -> Result:
+    """Boot, play, judge; whoever calls takes the testbed down. ``declared`` was checked.
+
+    ``keep`` is given what was found so far after each turn: a run of an hour may be interrupted.
+    """
     stage = stages.set_up(declared.engines, say, hosts=declared.hosts, name=NAME)
     say("image")
     ground = Ground(stage, stages.push_image(stage, "relocate-experiment", program("target.py")))
     ground.differ()
     ground.pull()
     placed = turn.places(declared, ground.hosts)
-    found: list[Verdict] = []
-    delta: tuple[tuple[float, ...], ...] = ()
+    versions = {"RELOCATE": __version__, "Python": platform.python_version(), **ground.versions()}
+    result = Result(declared, ground.hosts, (), (), versions)
     captured = tuple(ground.hosts.index(host) for host in placed.attackers.values())
     for policy in declared.chosen:
         played = turn.play(stage, ground, declared, policy, placed, say)
-        delta = delta or _delta(stage, policy.name)
+        delta = result.delta or _delta(stage, policy.name)
         say(f"{policy.name}: simulated beside it")
         late = [move.late for move in played.moves if move.late is not None]
-        found.append(verdict(declared, played, expect(declared, policy, Facts(delta, captured), late)))
-    versions = {"RELOCATE": __version__, "Python": platform.python_version(), **ground.versions()}
-    return Result(declared, ground.hosts, tuple(found), delta, versions)
+        judged = verdict(declared, played, expect(declared, policy, Facts(delta, captured), late))
+        result = replace(result, verdicts=(*result.verdicts, judged), delta=delta)
+        keep(result)
+    return result
 
 
 def _delta(stage: Stage, name: str) -> tuple[tuple[float, ...], ...]:

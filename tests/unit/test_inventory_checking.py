@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy.inventory import checking, options, reading
+from relocate_proxy.inventory import checking, options, reading, tasks
 from relocate_proxy.inventory.document import Inventory, Mode
 
 pytestmark = pytest.mark.skipif(
@@ -485,6 +485,23 @@ def test_who_came_from_outside_is_no_part_of_it(puppet: Puppet) -> None:
         finally:
             for pid in puppet.entered(entered.pid):  # those first whose end would end others
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_names_of_unix_sockets_that_were_joined_are_not_compared(puppet: Puppet) -> None:
+    """CRIU makes a pair of them, which has none. That of a listener is."""
+    puppet("l = socket.socket(1); l.bind('met'); l.listen(); d = socket.socket(1); d.connect('met')")
+    puppet("n, _ = l.accept()")
+    names = {each.of: (each.name, each.peer) for each in puppet.take().sockets}
+    met, joined = (f"socket 1/{puppet(f'{which}.fileno()')}" for which in "ln")
+    assert names[met] == ("met", "")
+    assert names[joined] == names[f"socket 1/{puppet('d.fileno()')}"] == ("", "")
+    puppet("l.close(), d.close(), n.close()")
+
+
+def test_limits_are_the_same_by_both_ways(puppet: Puppet) -> None:
+    """Of another user's process prlimit(2) tells nobody without CAP_SYS_RESOURCE."""
+    (fact,) = (fact for fact in puppet.take().facts if fact.kind == "limits")
+    assert tasks.limits(Path(f"/proc/{puppet.pid}/limits").read_text()) == fact.value
 
 
 def test_processors_that_are_not_here_do_no_harm(puppet: Puppet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from relocate_cli.experiment.beside import MEASURES, Ground, expect
+from relocate_cli.experiment.beside import MEASURES, Facts, expect
 from relocate_cli.experiment.declared import Declared, policies
 
-FLAT = Ground([[0.0 if a == b else 0.5 for a in range(4)] for b in range(4)], (0, 2))
+FLAT = Facts([[0.0 if a == b else 0.5 for a in range(4)] for b in range(4)], (0, 2))
 
 
 def test_the_threshold_clock_is_figure_4s() -> None:
@@ -42,7 +42,7 @@ def test_restarts_stay_where_they_are() -> None:
 
 def test_a_choice_that_flees_captured_hosts_survives_more() -> None:
     """0 and 2 are captured and alike; 1 and 3 are far from both, and near each other."""
-    far = Ground([[0, 1, 0, 1], [1, 0, 1, 0.9], [0, 1, 0, 1], [1, 0.9, 1, 0]], (0, 2))
+    far = Facts([[0, 1, 0, 1], [1, 0, 1, 0.9], [0, 1, 0, 1], [1, 0.9, 1, 0]], (0, 2))
     declared = Declared("space", rate=4.9, attack_length=5.0)
     known = policies("space")
     uniform = expect(declared, known["random"], far, ()).declared["survives"]

@@ -27,7 +27,8 @@ def test_a_stay_of_ten_resists_seven_of_ten_beginnings_of_an_attack_of_three_and
 def test_a_target_that_never_leaves_resists_nothing_however_short_the_turn() -> None:
     for length in (5, 20, 100):
         turn = Turn(("a",), 0, length, 3)
-        assert judge.resisted(turn, seen((0, length), still=True)).value == 0
+        for last_look in (length, length - 0.6):
+            assert judge.resisted(turn, seen((0, last_look), still=True)).value == 0
 
 
 def test_attacks_whose_end_nobody_saw_do_not_count() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -80,6 +81,10 @@ def test_a_stay_ends_where_the_next_begins_and_a_sight_lies_in_it(found: Make) -
     entry = found().verdicts[0]
     stays = [(stay.host, stay.begin, stay.end) for stay in page.stays(entry) if stay.target == "target1"]
     assert stays == [("host1", 1000, 1040), ("host2", 1042, 1100)]
+    late = replace(entry.played, end=1041.0)
+    assert [stay.host for stay in page.stays(replace(entry, played=late)) if stay.target == "target1"] == [
+        "host1"
+    ]
     band = page.line(entry, ("host1", "host2"), 20.0).bands[0]
     assert [bar.kind for bar in band.bars] == ["stay", "stay", "won"]
     assert [bar.kind for bar in page.line(entry, ("host1",), 60.0).bands[0].bars] == ["stay", "stay", "sight"]

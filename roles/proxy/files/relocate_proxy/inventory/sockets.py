@@ -17,6 +17,8 @@ INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
 F_GETFL, F_GETOWN = fcntl.F_GETFL, fcntl.F_GETOWN
 MOST_WAITING = struct.Struct("=28xI")  # in tcp_info of a listener: its backlog
 F_SETSIG, F_GETSIG = 10, 11
+JOINED = (int(socket.SOCK_STREAM), int(socket.SOCK_SEQPACKET))
+LISTENS = (socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 SIOCINQ, SIOCOUTQ = 0x541B, 0x5411
 OWN = "own"  # in place of the container's first address, which is another on each host; then own1, …
 STATE, BACKLOG, UID, FLAGS = "state", "backlog", "user", "status flags"
@@ -123,6 +125,8 @@ def _address(found: socket.SocketType, ask: Callable[[], Any], own: Own) -> str:
         address = ask()
     except OSError:
         return ""
+    if found.family == socket.AF_UNIX and found.type & 0xF in JOINED and not found.getsockopt(*LISTENS):
+        return ""  # CRIU joins the two ends without the name by which they met
     if found.family in INTERNET:
         host, port = address[:2]
         return f"{own.get(host.removeprefix('::ffff:'), host)}:{port}"

@@ -1,6 +1,7 @@
 """What a process or a thread has that can be read and set from outside, by its pid."""
 
 import os
+import re
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +39,16 @@ def _file(name: str, base: str = "") -> Setting:
 
 
 def _limits(pid: int) -> str:
-    return " ".join("{}:{}".format(*resource.prlimit(pid, which)) for which in LIMITS)
+    try:
+        return " ".join("{}:{}".format(*resource.prlimit(pid, which)) for which in LIMITS)
+    except PermissionError:  # another user's, and no CAP_SYS_RESOURCE here
+        return limits(Path(f"/proc/{pid}/limits").read_text())
+
+
+def limits(text: str) -> str:
+    """The lines of /proc/PID/limits, in the order of the limits' numbers, as prlimit(2) has them."""
+    found = re.findall(r"(?m)^Max .*? {2,}(\d+|unlimited) +(\d+|unlimited)", text)
+    return " ".join(":".join(pair) for pair in found).replace("unlimited", "-1")
 
 
 def _set_limits(pid: int, value: str) -> None:
