@@ -11,6 +11,7 @@ DESCRIPTOR, FLAGS, OFFSET = "descriptor", "descriptor flags", "offset"
 EVENTFD, SEMAPHORE, SIGNALFD, TIMERFD = "eventfd count", "eventfd semaphore", "signalfd mask", "timerfd"
 EPOLL, INOTIFY, LOCKS = "epoll items", "inotify watches", "file locks"
 O_LARGEFILE = 0o100000  # the kernel adds it to what is opened, not to what pipe(2) makes; it means nothing
+O_CLOEXEC = 0o2000000  # of the engine's terminal, which the restore opens anew, it is set after the vote
 _NUMBERED = re.compile(r"(socket|pipe):\[\d+\]")
 
 
@@ -26,7 +27,8 @@ def facts(of: str, link: str, text: str) -> Iterator[Fact]:
         value = value.strip()
         match key:
             case "flags":
-                yield Fact(FLAGS, of, f"{int(value, 8) & ~O_LARGEFILE:o}")
+                passed_over = O_LARGEFILE | (O_CLOEXEC if link.startswith("/dev/pts/") else 0)
+                yield Fact(FLAGS, of, f"{int(value, 8) & ~passed_over:o}")
             case "pos" if link.startswith("/") and not link.startswith(("/dev/", "/proc/")):
                 yield Fact(OFFSET, of, value)
             case "eventfd-count":
