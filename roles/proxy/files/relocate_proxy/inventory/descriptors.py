@@ -11,7 +11,7 @@ DESCRIPTOR, FLAGS, OFFSET = "descriptor", "descriptor flags", "offset"
 EVENTFD, SEMAPHORE, SIGNALFD, TIMERFD = "eventfd count", "eventfd semaphore", "signalfd mask", "timerfd"
 EPOLL, INOTIFY, LOCKS = "epoll items", "inotify watches", "file locks"
 O_LARGEFILE = 0o100000  # the kernel adds it to what is opened, not to what pipe(2) makes; it means nothing
-O_CLOEXEC = 0o2000000  # of the engine's terminal, which the restore opens anew, it is set after the vote
+O_CLOEXEC = 0o2000000  # the restore opens the engine's terminal anew, without it
 _NUMBERED = re.compile(r"(socket|pipe):\[\d+\]")
 
 
