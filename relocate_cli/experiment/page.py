@@ -106,34 +106,35 @@ class Bin:
 
 def render(result: Result) -> str:
     """The page. Every name is escaped; nothing is loaded from anywhere, and nothing runs."""
-    from jinja2 import Environment, StrictUndefined
+    from relocate_cli.page.html import escaping
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     source = files("relocate_cli.experiment").joinpath("report.html.j2").read_text(encoding="utf-8")
     names = [result.headline, *(name for name in MEASURES if name != result.headline)]
     gaps = [
         move.gap_ms for entry in result.verdicts for move in entry.played.moves if move.gap_ms is not None
     ]
     moves = [(entry, move) for entry in result.verdicts for move in entry.played.moves]
-    return environment.from_string(source).render(
-        result=result,
-        claim=CLAIMS[result.declared.kind],
-        matched=MATCHED,
-        figures=[figure(result, name) for name in names],
-        lines=[line(entry, result.hosts, result.declared.attack) for entry in result.verdicts],
-        bins=bins(gaps),
-        gaps=len(gaps),
-        moves=moves[:_MOST_MOVES],
-        all_moves=len(moves),
-        head=FACTS,
-        facts=facts(result),
-        notes=notes(result),
-        told=result.declared.told(),
-        width=WIDTH,
-        left=_LEFT,
-        across=_across,
+    return (
+        escaping()
+        .from_string(source)
+        .render(
+            result=result,
+            claim=CLAIMS[result.declared.kind],
+            matched=MATCHED,
+            figures=[figure(result, name) for name in names],
+            lines=[line(entry, result.hosts, result.declared.attack) for entry in result.verdicts],
+            bins=bins(gaps),
+            gaps=len(gaps),
+            moves=moves[:_MOST_MOVES],
+            all_moves=len(moves),
+            head=FACTS,
+            facts=facts(result),
+            notes=notes(result),
+            told=result.declared.told(),
+            width=WIDTH,
+            left=_LEFT,
+            across=_across,
+        )
     )
 
 

@@ -16,6 +16,17 @@ SENTENCE = 500
 TEMPLATE = "templates/report.html.j2"
 
 
+def escaping() -> Environment:
+    """For templates of pages: every word that is put in is escaped, and one that is missing is an error."""
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def render(page: Page, zone: tzinfo | None = None) -> str:
     """The whole page; times are of ``zone``, this machine's if it is None."""
 
@@ -28,13 +39,7 @@ def render(page: Page, zone: tzinfo | None = None) -> str:
     def iso(moment: float) -> str:
         return local(moment).isoformat(timespec="seconds")
 
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = escaping()
     environment.filters |= {
         "when": when,
         "iso": iso,
