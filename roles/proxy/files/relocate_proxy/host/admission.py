@@ -65,9 +65,8 @@ def admitted(
         raise SpecificationError(f"this host has no bridge network {min(foreign)[:60]!r}")
     document = {"Config": config, "HostConfig": host, "NetworkSettings": {"Networks": attached}}
     named = {each.name for each in belongings.carried} | {each.name for each in belongings.shared}
-    known = confinement.travelling(
-        named - {""}, driver_of
-    )  # `belongings.volumes` sees to it that they are these
+    # `belongings.volumes` sees to it that they are these.
+    known = confinement.travelling(named - {""}, driver_of)
     for reason, _ in preflight.specified(document, permits, known):
         raise SpecificationError(reason)
     if host.get("NetworkMode") not in (None, "", "default", "bridge", *attached):

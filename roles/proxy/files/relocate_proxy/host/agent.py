@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from relocate_proxy.host import source, target
 from relocate_proxy.host.records import SourceRecord
 from relocate_proxy.host.stopwatch import Stopwatch
+from relocate_proxy.inventory import taking
 from relocate_proxy.inventory.document import Mode
 from relocate_proxy.kernel import logs
 from relocate_proxy.kernel.priority import be_prompt
@@ -120,8 +121,10 @@ class TargetSide:
     def obey(self, question: messages.Question) -> Iterator[Reply]:
         """Carry out one verb; raises what the answer `failed` then carries as its reason."""
         match question:
-            case GetReady():
+            case GetReady(inventory=mode):
                 self.window = self.window or target.Window(self.relocation)
+                if Mode(mode) is not Mode.OFF:
+                    taking.prepare()
                 be_prompt()
                 facts = self.window.facts
                 yield messages.Ready(facts.configuration, facts.address, facts.others)

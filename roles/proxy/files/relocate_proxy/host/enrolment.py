@@ -143,8 +143,7 @@ def readmit(container_id: str) -> None:
     with suppress(engine.NotFoundError):
         while time.monotonic() < deadline:
             document = engine.inspect(container_id)
-            address = _address(document)
-            if document["State"]["Running"] and address:
+            if document["State"]["Running"] and (address := _address(document)):
                 return _readmit(document, address)
             time.sleep(0.05)
 

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from relocate_proxy import paths
 from relocate_proxy.protocol import shapes
-from relocate_proxy.protocol.messages import RestartPolicy
+from relocate_proxy.protocol.messages import Dumped, RestartPolicy
 from relocate_proxy.storage.layer import Packed, Snapshot
 
 JsonObject = dict[str, Any]
@@ -77,6 +77,12 @@ class SourceFacts:
     fired_at: float = 0.0
     restart_policy: RestartPolicy | None = None  # the tenant's, while ours is in its place
     key: str = ""  # of the seal on the vote: whoever may write the storage has it not
+    checked: bool = False  # whether the engine runs a health check in it
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of its addresses, in the order in which both hosts have them."""
+        return (self.address, *self.others)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,18 @@ class TargetFacts:
     interfaces: tuple[str, ...] = ()  # the container's ends of all its cables
     waiter: int = 0
     engine: tuple[int, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of its addresses, in the order in which both hosts have them."""
+        return (self.address, *self.others)
+
+
+def copies(facts: SourceFacts | TargetFacts, dumped: Dumped) -> list[Packed | None]:
+    """Of what is restored besides the images: what the digest covers, in the order in which both hosts take
+    it."""
+    first = [facts.layer, *(volume.first for volume in facts.volumes)]
+    return [*first, dumped.layer, *dumped.volumes]
 
 
 Facts = TypeVar("Facts", SourceFacts, TargetFacts)

@@ -15,7 +15,16 @@ from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu import pages
 from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import enrolment
-from relocate_proxy.host.records import Decision, SourceFacts, SourceRecord, Stage, Volume, unfired, write
+from relocate_proxy.host.records import (
+    Decision,
+    SourceFacts,
+    SourceRecord,
+    Stage,
+    Volume,
+    copies,
+    unfired,
+    write,
+)
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.inventory import taking
 from relocate_proxy.inventory.document import Mode
@@ -135,8 +144,8 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
     identity, pid = document["Id"], document["State"]["Pid"]
     state = engine.runc_state(identity)
     _refuse_held(state["cgroup_paths"][""])
-    attached = document["NetworkSettings"]["Networks"]
-    names = networks.ranked(attached, networks.internal(engine.networks()))
+    attached, bridges = document["NetworkSettings"]["Networks"], engine.networks()
+    names = networks.ranked(attached, networks.internal(bridges))
     if len(names) < len(attached):
         raise SourceError("it has no address in one of its networks: start it again")
     address, *others = (attached[name]["IPAddress"] for name in names)
@@ -150,16 +159,17 @@ def _facts(container: str, vip: str, document: dict[str, Any]) -> SourceFacts:
         cgroup=state["cgroup_paths"][""],
         rootfs=state["config"]["rootfs"],
         sandbox=document["NetworkSettings"]["SandboxKey"],
-        links=_links(document, names),
+        links=_links(document, names, bridges),
         lazy=pages.wanted(document["Config"].get("Labels") or {}),
         key=secrets.token_hex(32),
+        checked=bool(preflight.health_command(document["Config"])),
     )
 
 
 def _names(facts: SourceFacts, inspect: dict[str, Any]) -> list[str]:
     """Its networks in the order of its addresses."""
     names = {each["IPAddress"]: name for name, each in inspect["NetworkSettings"]["Networks"].items()}
-    return [names[address] for address in (facts.address, *facts.others)]
+    return [names[address] for address in facts.addresses]
 
 
 def _refuse_held(cgroup: str) -> None:
@@ -168,9 +178,10 @@ def _refuse_held(cgroup: str) -> None:
         raise SourceError(f"{obstacle['reason']}: {obstacle['hint']}")
 
 
-def _links(document: dict[str, Any], names: list[str]) -> tuple[str, ...]:
-    """Names of the host's ends of its cables to the bridges of these networks. Raises SourceError."""
-    settings, known = document["NetworkSettings"], {each["Id"]: each for each in engine.networks()}
+def _links(document: dict[str, Any], names: list[str], bridges: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Names of the host's ends of its cables to these networks, which are ``bridges`` of the engine's. Raises
+    SourceError."""
+    settings, known = document["NetworkSettings"], {each["Id"]: each for each in bridges}
     found = []
     for name in names:
         network = known.get(settings["Networks"][name]["NetworkID"])
@@ -234,8 +245,7 @@ class Window:
         self.upper = engine.upper_dir(facts.rootfs)
         self.verify = verify
         self.follower = images.Follower(self.area.images)
-        checked = bool(preflight.health_command(engine.inspect(facts.container_id)["Config"]))
-        self.inventory = taking.Taking(Path(facts.cgroup), (facts.address, *facts.others), inventory, checked)
+        self.inventory = taking.Taking(Path(facts.cgroup), facts.addresses, inventory, facts.checked)
         self.pages = pages.offer(relocation, peer) if facts.lazy and peer else None
         self.frozen = False
         self.dumped: Dumped | None = None
@@ -253,7 +263,7 @@ class Window:
 
         Raises SourceError when any of it fails or the deadline has passed; the caller answers `failed`.
         """
-        old = (self.facts.address, *self.facts.others)
+        old = self.facts.addresses
         if len(old) != len(new):
             raise SourceError(f"the target is in {len(new)} networks, not in {len(old)}")
         watch = Stopwatch()
@@ -316,9 +326,7 @@ class Window:
         """Of the images and of the layer; the other half of the vote. Empty if nobody is to compare."""
         assert self.dumped is not None
         if self.verify and not self.images:
-            first = [self.facts.layer, *(volume.first for volume in self.facts.volumes)]
-            copies = [*first, self.dumped.layer, *self.dumped.volumes]
-            self.images = self.area.digest(copies, self.follower.digests())
+            self.images = self.area.digest(copies(self.facts, self.dumped), self.follower.digests())
             self._write_vote(self.dumped)
         return self.images
 
@@ -566,7 +574,7 @@ def destroy(relocation: str) -> None:
     if facts.lazy:
         _await_last_page(relocation)
     # Before the address is another's. Left behind, they would refuse these flows their way back here.
-    for address in (facts.address, *facts.others):
+    for address in facts.addresses:
         flows.forget_flows(address)
     engine.remove(facts.container_id)
     volumes.leave(volume.name for volume in facts.volumes if not volume.anonymous)

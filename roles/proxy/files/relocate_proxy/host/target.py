@@ -17,7 +17,7 @@ from relocate_proxy import engine, paths
 from relocate_proxy.belongings import networks, volumes
 from relocate_proxy.criu.parked import Parked, ParkedError
 from relocate_proxy.host import admission, endpoints, enrolment
-from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume, unfired, write
+from relocate_proxy.host.records import Stage, TargetFacts, TargetRecord, Volume, copies, unfired, write
 from relocate_proxy.host.stopwatch import Stopwatch
 from relocate_proxy.inventory import checking
 from relocate_proxy.kernel import flows, logs, units, vips
@@ -116,12 +116,6 @@ def _fill(area: StorageArea, number: int, volume: Volume) -> Volume:
     packed = layer.unpack(area.volume(number, 0), place, plain=True)
     layer.write_back(place)
     return replace(volume, first=packed)
-
-
-def _copies(facts: TargetFacts, dumped: Dumped) -> list[layer.Packed | None]:
-    """Of what is restored besides the images: what the source takes the digests of, in its order."""
-    first = [facts.layer, *(volume.first for volume in facts.volumes)]
-    return [*first, dumped.layer, *dumped.volumes]
 
 
 def _prepare(
@@ -224,7 +218,7 @@ class Window:
                 " dumped is not known ([storage] verify = false restores them all the same)"
             )
         dumped, facts = voted.dumped, self.facts
-        old, new = (dumped.new_ip, *dumped.others), (facts.address, *facts.others)
+        old, new = (dumped.new_ip, *dumped.others), facts.addresses
         if len(old) != len(new):
             raise TargetError(f"it was in {len(old)} networks, and is in {len(new)} here")
         instead = images.take_over(self.area.images, dict(zip(old, new, strict=True)))
@@ -283,8 +277,7 @@ class Window:
             self.facts = replace(self.facts, restart_policy=dumped.restart_policy)
             self.record.write(self.facts, Stage.FIRED, durable=False)
         watch.lap("restore")
-        own = (self.facts.address, *self.facts.others)
-        compared = expected.check(_cgroup(self.facts.container_id), own, instead is not None)
+        compared = expected.check(_cgroup(self.facts.container_id), self.facts.addresses, instead is not None)
         watch.lap("inventory")
         watch.phases(self.shim.seen)
         return Restored(self.facts.address, "".join(digests), watch.laps, watch.spans, compared)
@@ -299,7 +292,7 @@ class Window:
     def _digest(self, dumped: Dumped, watch: Stopwatch, instead: Mapping[str, str] | None) -> str:
         """Runs beside the restore: nothing of the copy executes before the votes are compared."""
         with watch.beside("digests"):
-            return self.area.digest(_copies(self.facts, dumped), instead=instead)
+            return self.area.digest(copies(self.facts, dumped), instead=instead)
 
     def _connect(self, dumped: Dumped, watch: Stopwatch) -> None:
         """Runs beside the restore: the flows, the VIP, the log's last lines."""
@@ -335,7 +328,7 @@ def resume(relocation: str, shim: Parked | None) -> bool:
             destroy(relocation)
             return False
     announce = ["nsenter", f"--net={facts.namespace}", "arping", "-q", "-U", "-c", "1", "-I"]
-    for interface, address in zip(facts.interfaces, (facts.address, *facts.others), strict=True):
+    for interface, address in zip(facts.interfaces, facts.addresses, strict=True):
         ask = [*announce, interface, address]
         threading.Thread(target=subprocess.run, args=(ask,), kwargs=QUIET).start()
     return True
@@ -425,7 +418,7 @@ def destroy(relocation: str) -> None:
     networks.sweep()
     if facts.address:
         vips.disown(facts.address, facts.vip)
-        for address in (facts.address, *facts.others):
+        for address in facts.addresses:
             flows.forget_flows(address)
     record.forget()
     logs.of(relocation).info("nothing of it is left here")

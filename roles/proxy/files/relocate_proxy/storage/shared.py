@@ -105,9 +105,7 @@ class StorageArea:
 
     def write_configuration(self, specification: JsonObject) -> str:
         """Its digest is what both parties state to host0."""
-        text = json.dumps(specification).encode()
-        self._write("spec.json", text)
-        return hashlib.sha256(text).hexdigest()
+        return self._write_stated("spec.json", json.dumps(specification).encode())
 
     def read_configuration(self) -> tuple[JsonObject, str]:
         """The configuration and the digest of the bytes that were read."""
@@ -122,27 +120,19 @@ class StorageArea:
     def write_flows(self, flows: list[Flow]) -> str:
         """Returns the digest."""
         text = json.dumps(shapes.write(Flows(tuple(flows)))).encode()
-        self._write("flows.json", text)
-        return hashlib.sha256(text).hexdigest()
+        return self._write_stated("flows.json", text)
 
     def read_flows(self, digest: str) -> list[Flow]:
         """Raises StorageError when they are not those of ``digest``, or not of their shape."""
-        text = self._read("flows.json")
-        if hashlib.sha256(text).hexdigest() != digest:
-            raise StorageError("flows.json was changed on the shared storage")
-        return list(shapes.parse(Flows, text).flows)
+        return list(shapes.parse(Flows, self._read_stated("flows.json", digest)).flows)
 
     def write_inventory(self, text: bytes) -> str:
         """Returns the digest."""
-        self._write("inventory.json", text)
-        return hashlib.sha256(text).hexdigest()
+        return self._write_stated("inventory.json", text)
 
     def read_inventory(self, digest: str) -> bytes:
         """Raises StorageError when it is not that of ``digest``."""
-        text = self._read("inventory.json")
-        if hashlib.sha256(text).hexdigest() != digest:
-            raise StorageError("inventory.json was changed on the shared storage")
-        return text
+        return self._read_stated("inventory.json", digest)
 
     def copy_log(self, log: Path, round_: int, since: int = 0) -> int:
         """Copy a container's log from byte ``since``; returns its length. One that is not there is empty."""
@@ -219,6 +209,18 @@ class StorageArea:
     def _write(self, name: str, text: bytes) -> None:
         """Replace a file as a whole."""
         beneath.replace_file(self.directory / name, text)
+
+    def _write_stated(self, name: str, text: bytes) -> str:
+        """Likewise; the digest, which its reader gets over a channel."""
+        self._write(name, text)
+        return hashlib.sha256(text).hexdigest()
+
+    def _read_stated(self, name: str, digest: str) -> bytes:
+        """Raises StorageError when it is not that of ``digest``."""
+        text = self._read(name)
+        if hashlib.sha256(text).hexdigest() != digest:
+            raise StorageError(f"{name} was changed on the shared storage")
+        return text
 
     def _create(self, name: str) -> IO[bytes]:
         return beneath.new_file(self.directory / name)
